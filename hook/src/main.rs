@@ -1,0 +1,2 @@
+//! OCI hook.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Records of container namespaces and pins of their network namespaces.
