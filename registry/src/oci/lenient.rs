@@ -1,0 +1,161 @@
+//! Reading what a document holds where it has the expected type, and nothing where it has another.
+//!
+//! One wrong-typed optional field, from a runtime newer or odder than those known, must not cost the container its
+//! registration. Broken JSON remains an error. Everything is read in one pass; what is not wanted is never kept.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// A type that knows what to take from each kind of JSON value; by default nothing.
+pub(super) trait Lenient: Default {
+    fn from_bool(_: bool) -> Self {
+        Self::default()
+    }
+    fn from_integer(_: i64) -> Self {
+        Self::default()
+    }
+    fn from_text(_: &str) -> Self {
+        Self::default()
+    }
+    fn from_object<'de, A: MapAccess<'de>>(mut object: A) -> Result<Self, A::Error> {
+        while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Self::default())
+    }
+    fn from_array<'de, A: SeqAccess<'de>>(mut array: A) -> Result<Self, A::Error> {
+        while array.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Self::default())
+    }
+}
+
+/// For `#[serde(deserialize_with = "lenient")]`.
+pub(super) fn lenient<'de, D: Deserializer<'de>, T: Lenient>(from: D) -> Result<T, D::Error> {
+    from.deserialize_any(Any(PhantomData))
+}
+
+/// An object by the fields of a type that derives `Deserialize`.
+pub(super) fn fields<'de, T: Deserialize<'de>, A: MapAccess<'de>>(object: A) -> Result<T, A::Error> {
+    T::deserialize(MapAccessDeserializer::new(object))
+}
+
+/// One element of an array or object, read the lenient way.
+pub(super) struct Item<T>(pub(super) T);
+
+impl<'de, T: Lenient> Deserialize<'de> for Item<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        lenient(from).map(Self)
+    }
+}
+
+/// A whole document, which can be nothing but an object: serde would take an array for a struct as well.
+pub(super) struct Document<T>(pub(super) T);
+
+impl<'de, T: Lenient> Deserialize<'de> for Document<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Object<T>(PhantomData<T>);
+        impl<'de, T: Lenient> Visitor<'de> for Object<T> {
+            type Value = Document<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Self::Value, A::Error> {
+                T::from_object(object).map(Document)
+            }
+        }
+        from.deserialize_map(Object(PhantomData))
+    }
+}
+
+struct Any<T>(PhantomData<T>);
+
+impl<'de, T: Lenient> Visitor<'de> for Any<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+    fn visit_bool<E>(self, value: bool) -> Result<T, E> {
+        Ok(T::from_bool(value))
+    }
+    fn visit_i64<E>(self, value: i64) -> Result<T, E> {
+        Ok(T::from_integer(value))
+    }
+    fn visit_u64<E>(self, value: u64) -> Result<T, E> {
+        Ok(i64::try_from(value).map_or_else(|_| T::default(), T::from_integer))
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<T, E> {
+        Ok(T::default())
+    }
+    fn visit_str<E>(self, value: &str) -> Result<T, E> {
+        Ok(T::from_text(value))
+    }
+    fn visit_unit<E>(self) -> Result<T, E> {
+        Ok(T::default())
+    }
+    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<T, A::Error> {
+        T::from_object(object)
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, array: A) -> Result<T, A::Error> {
+        T::from_array(array)
+    }
+}
+
+impl Lenient for bool {
+    fn from_bool(value: bool) -> Self {
+        value
+    }
+}
+
+impl Lenient for String {
+    fn from_text(value: &str) -> Self {
+        value.to_owned()
+    }
+}
+
+impl Lenient for Option<String> {
+    fn from_text(value: &str) -> Self {
+        (!value.is_empty()).then(|| value.to_owned())
+    }
+}
+
+impl Lenient for Option<i32> {
+    fn from_integer(value: i64) -> Self {
+        i32::try_from(value).ok()
+    }
+}
+
+impl Lenient for Option<u32> {
+    fn from_integer(value: i64) -> Self {
+        u32::try_from(value).ok()
+    }
+}
+
+/// No list a hook is interested in is longer; what follows is read over.
+const LONGEST_LIST: usize = 128;
+
+impl<T: Lenient + Wanted> Lenient for Vec<T> {
+    fn from_array<'de, A: SeqAccess<'de>>(mut array: A) -> Result<Self, A::Error> {
+        let mut list = Self::new();
+        while let Some(Item(item)) = array.next_element::<Item<T>>()? {
+            if list.len() < LONGEST_LIST && T::is_wanted(&item) {
+                list.push(item);
+            }
+        }
+        Ok(list)
+    }
+}
+
+/// Which elements of a list are kept.
+pub(super) trait Wanted {
+    fn is_wanted(&self) -> bool;
+}
+
+impl Wanted for String {
+    fn is_wanted(&self) -> bool {
+        !self.is_empty()
+    }
+}
