@@ -1,2 +1,65 @@
-//! OCI hook.
-fn main() {}
+//! The OCI hook: records a container's namespaces and pins its network namespace.
+//!
+//! Whatever happens, a container is never failed for it: exit status 0, within a deadline, and one line in the log.
+
+#![deny(unsafe_code)]
+
+mod bundle;
+mod failure;
+mod input;
+mod invocation;
+mod log;
+mod stages;
+#[allow(unsafe_code)]
+mod sys;
+mod watchdog;
+
+use failure::Failure;
+use invocation::Invocation;
+use porthole_registry::config::{Config, OnError};
+use porthole_registry::deadline::Deadline;
+use rustix::fs::Mode;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // Some runtimes call hooks with umask 0, some sites set 077: the modes below are meant as they are written.
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    watchdog::catch_crashes();
+    match Invocation::parse(std::env::args_os().skip(1)) {
+        Ok(Invocation::Version) => {
+            log::to_stdout(concat!("porthole-hook ", env!("CARGO_PKG_VERSION"), "\n"));
+            ExitCode::SUCCESS
+        }
+        Ok(Invocation::Stage { stage, config }) => {
+            let (config, problems) = Config::load(config.as_deref());
+            watchdog::arm(&config);
+            // What can be ended in order ends a little before the watchdog bites.
+            let deadline = Deadline::after(config.deadline * 9 / 10);
+            for problem in problems {
+                log::line(&format!("configuration: {problem}; its default is used"));
+            }
+            let result = stages::run(stage, &config, deadline);
+            verdict(result, config.on_error)
+        }
+        Err(failure) => {
+            // The runtime may be writing the state still, and would die of SIGPIPE.
+            input::drain(Deadline::after(Config::default().deadline));
+            verdict(Err(vec![failure]), OnError::Ignore)
+        }
+    }
+}
+
+fn verdict(result: Result<(), Vec<Failure>>, on_error: OnError) -> ExitCode {
+    let Err(failures) = result else { return ExitCode::SUCCESS };
+    for failure in failures {
+        let line = failure.to_string();
+        log::line(&line);
+        if on_error == OnError::Fail {
+            log::to_stderr(&line);
+        }
+    }
+    match on_error {
+        OnError::Ignore => ExitCode::SUCCESS,
+        OnError::Fail => ExitCode::FAILURE,
+    }
+}

@@ -1,7 +1,31 @@
-//! Records of container namespaces and pins of their network namespaces.
+//! Records of containers' namespaces, and pins of their network namespaces.
+//!
+//! What `porthole-hook` and `porthole` share. Everything is in terms of descriptors that are opened once; nothing
+//! here starts a process, opens a socket or reads the environment.
 
+pub mod config;
 pub mod container_id;
+pub mod deadline;
+pub mod error;
+pub mod host;
 pub mod identity;
+mod index;
+mod lock;
+pub mod namespace;
 pub mod naming;
+mod netns_dir;
+pub mod observe;
 pub mod oci;
+mod pin;
+pub mod process;
+pub mod reconcile;
+pub mod record;
+pub mod registration;
+pub mod stage;
+pub mod store;
 pub mod text;
+
+pub use error::Error;
+pub use lock::Lock;
+pub use netns_dir::NetnsDir;
+pub use pin::Found;

@@ -1,0 +1,130 @@
+//! One line to syslog: a datagram to `/dev/log`, syslog(3) and RFC 3164. To stderr where nobody listens.
+//!
+//! Written here, not taken from a crate, because the watchdog has to send it from a signal handler: nothing below
+//! [`send`] allocates, locks or waits.
+
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::io;
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sendto, socket_with};
+
+/// Facility daemon (3), severity warning (4).
+const PREFIX: &[u8] = b"<28>porthole-hook[";
+const LONGEST: usize = 1024;
+
+/// Logs one line; control characters in it are made harmless, and what is too long is cut.
+pub(crate) fn line(text: &str) {
+    let mut line = Line::new();
+    line.push(text.as_bytes());
+    line.send();
+}
+
+/// A line under construction, of fixed size.
+pub(crate) struct Line {
+    bytes: [u8; LONGEST],
+    length: usize,
+    text: usize,
+}
+
+impl Line {
+    /// With the prefix that syslog wants.
+    pub(crate) fn new() -> Self {
+        let mut line = Self { bytes: [0; LONGEST], length: 0, text: 0 };
+        line.push(PREFIX);
+        line.push_number(u64::from(std::process::id()));
+        line.push(b"]: ");
+        line.text = line.length;
+        line
+    }
+
+    /// Adds to it, as far as there is room.
+    pub(crate) fn push(&mut self, text: &[u8]) {
+        for &byte in text {
+            if let Some(place) = self.bytes.get_mut(self.length) {
+                *place = if byte < b' ' || byte == 0x7f { b'?' } else { byte };
+                self.length += 1;
+            }
+        }
+    }
+
+    /// Adds a number.
+    pub(crate) fn push_number(&mut self, number: u64) {
+        let mut digits = [0; 20];
+        let mut at = digits.len();
+        let mut rest = number;
+        loop {
+            at -= 1;
+            digits[at] = b"0123456789"[usize::try_from(rest % 10).unwrap_or(0)];
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        self.push(&digits[at..]);
+    }
+
+    /// Sends it; to stderr where there is no syslog.
+    pub(crate) fn send(&self) {
+        if send(&self.bytes[..self.length]).is_err() {
+            write_all(rustix::stdio::stderr(), b"porthole-hook: ");
+            write_all(rustix::stdio::stderr(), &self.bytes[self.text..self.length]);
+            write_all(rustix::stdio::stderr(), b"\n");
+        }
+    }
+}
+
+fn send(line: &[u8]) -> io::Result<()> {
+    // Never waits: a syslog that does not read must not hold up a container.
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+    sendto(&socket, line, SendFlags::NOSIGNAL, &SocketAddrUnix::new(c"/dev/log")?).map(drop)
+}
+
+/// To standard output, for the person who asked for the version.
+pub(crate) fn to_stdout(text: &str) {
+    write_all(rustix::stdio::stdout(), text.as_bytes());
+}
+
+/// To the runtime, which shows it as the reason why the container failed.
+pub(crate) fn to_stderr(line: &str) {
+    write_all(rustix::stdio::stderr(), format!("porthole-hook: {line}\n").as_bytes());
+}
+
+fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        match io::write(to.as_fd(), bytes) {
+            Ok(written) if written > 0 => bytes = &bytes[written..],
+            Err(io::Errno::INTR) => {}
+            // There is nobody left to tell.
+            _ => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_cannot_be_forged_by_what_it_reports() {
+        let mut line = Line::new();
+        line.push(b"a\n<0>b\x1b[2J\0");
+        assert!(line.bytes[..line.length].ends_with(b"]: a?<0>b?[2J?"));
+    }
+
+    #[test]
+    fn a_line_has_an_end() {
+        let mut line = Line::new();
+        line.push(&[b'x'; 5000]);
+        line.push_number(u64::MAX);
+        assert_eq!(line.length, LONGEST);
+    }
+
+    #[test]
+    fn numbers_are_decimal() {
+        for number in [0, 7, 10, 4_294_967_295, u64::MAX] {
+            let mut line = Line::new();
+            line.push_number(number);
+            assert_eq!(&line.bytes[line.text..line.length], number.to_string().as_bytes());
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! What is done in each stage: read, look, plan, and only then lock and change.
+
+use crate::failure::Failure;
+use crate::watchdog::{self, Step};
+use crate::{bundle, input};
+use porthole_registry::Error;
+use porthole_registry::config::Config;
+use porthole_registry::container_id::ContainerId;
+use porthole_registry::deadline::Deadline;
+use porthole_registry::host::Host;
+use porthole_registry::identity::{Disk, identify};
+use porthole_registry::naming::candidates;
+use porthole_registry::observe::{Subject, holder, observe, refresh};
+use porthole_registry::oci::{Spec, State};
+use porthole_registry::process::Process;
+use porthole_registry::registration::{Registration, Registry};
+use porthole_registry::stage::Stage;
+use porthole_registry::store::Store;
+use std::path::Path;
+
+/// Runs one stage.
+///
+/// # Errors
+/// What went wrong, one failure a line; what could be done all the same has been done.
+pub(crate) fn run(stage: Stage, config: &Config, deadline: Deadline) -> Result<(), Vec<Failure>> {
+    watchdog::at(Step::State);
+    let subject = |what: &str| format!("{stage}: {what}");
+    let stdin =
+        input::state(deadline).map_err(|cause| vec![Failure::new(subject("no container"), cause, None)])?;
+    let state = State::parse(&stdin)
+        .map_err(|e| vec![Failure::new(subject("no container"), &e, Some(e.remedy()))])?;
+    let id = ContainerId::parse(&state.id)
+        .map_err(|e| vec![Failure::new(subject("no container"), e, Some(e.remedy()))])?;
+    watchdog::container(id.as_str());
+    watchdog::at(Step::Observe);
+    let call = Call { stage, config, deadline, subject: format!("container {id}: {stage}"), id, state };
+    let mut failures = Vec::new();
+    if let Err(failure) = call.run(&mut failures) {
+        failures.push(failure);
+    }
+    if failures.is_empty() { Ok(()) } else { Err(failures) }
+}
+
+/// One call of the hook.
+struct Call<'a> {
+    stage: Stage,
+    config: &'a Config,
+    deadline: Deadline,
+    subject: String,
+    id: ContainerId,
+    state: State,
+}
+
+impl Call<'_> {
+    fn run(&self, failures: &mut Vec<Failure>) -> Result<(), Failure> {
+        match self.stage {
+            Stage::CreateRuntime | Stage::Prestart | Stage::Adopt => {
+                let process = self.process()?;
+                self.register(&process, failures)
+            }
+            Stage::Poststart => match self.process() {
+                Ok(process) => self.refresh(&process, failures),
+                // Ended already, as many a container does: poststop tells, or reconcile finds out.
+                Err(_) => Ok(()),
+            },
+            Stage::Poststop => self.release(failures),
+        }
+    }
+
+    fn failure(&self, error: &Error) -> Failure {
+        Failure::of(self.subject.clone(), error)
+    }
+
+    fn process(&self) -> Result<Process, Failure> {
+        let pid = self.state.pid.ok_or_else(|| {
+            Failure::new(
+                self.subject.clone(),
+                "the OCI state names no process",
+                Some("check which runtime wrote it"),
+            )
+        })?;
+        Process::open(pid).map_err(|error| Failure::of_process(self.subject.clone(), error))
+    }
+
+    /// The configuration; without it the container is registered by what the state and the kernel tell.
+    fn spec(&self) -> Result<Spec, Failure> {
+        bundle::spec(Path::new(&self.state.bundle)).map_err(|cause| {
+            Failure::new(
+                self.subject.clone(),
+                cause,
+                Some("names and security context in the record may be incomplete"),
+            )
+        })
+    }
+
+    fn host(&self) -> Result<Host, Failure> {
+        let cause = |errno| Failure::new(self.subject.clone(), format!("open /proc/1/ns: {errno}"), None);
+        Host::open().map_err(cause)
+    }
+
+    /// Pins belong where pid 1 sees them. All that the runtime's own mount namespace shows has been opened by now.
+    fn enter_host(&self, host: &Host) -> Result<(), Failure> {
+        host.enter_mount_namespace().map(drop).map_err(|errno| {
+            Failure::new(
+                self.subject.clone(),
+                format!("enter the host's mount namespace: {errno}; registered without a pin"),
+                Some("run `porthole reconcile` on the host"),
+            )
+        })
+    }
+
+    fn register(&self, process: &Process, failures: &mut Vec<Failure>) -> Result<(), Failure> {
+        let host = self.host()?;
+        let spec = self.spec().map_err(|failure| failures.push(failure)).ok();
+        let identity = identify(&self.state, spec.as_ref(), &Disk);
+        let candidates = candidates(&self.config.pin_name, &identity, &self.id);
+        let subject = Subject {
+            id: self.id.clone(),
+            bundle: Path::new(&self.state.bundle),
+            identity,
+            spec: spec.as_ref(),
+            stage: self.stage,
+        };
+        let (record, mut netns) = observe(subject, process, &host).map_err(|error| self.failure(&error))?;
+        if let Err(failure) = self.enter_host(&host) {
+            failures.push(failure);
+            netns = None;
+        }
+        let holder = spec.as_ref().and_then(holder);
+        let registration = Registration { record, netns, candidates, holder };
+        self.change(Store::create(&self.config.run_dir), |registry, lock| {
+            registry.register(lock, registration, self.deadline)
+        })
+    }
+
+    fn refresh(&self, process: &Process, failures: &mut Vec<Failure>) -> Result<(), Failure> {
+        let host = self.host()?;
+        // Not entered: registered without a pin, as createRuntime has said already.
+        drop(self.enter_host(&host));
+        let store = Store::create(&self.config.run_dir).map_err(|error| self.failure(&error))?;
+        match store.record(&self.id) {
+            Ok(Some(mut record)) if record.pid == process.pid() && record.pid_start == process.start() => {
+                refresh(&mut record, process, self.stage);
+                self.change(Ok(store), |registry, lock| match registry.store.record(&self.id)? {
+                    // Released since we looked: by a poststop that was quicker.
+                    None => Ok(()),
+                    Some(_) => registry.update(lock, &record),
+                })
+            }
+            // Missed so far, or of an earlier life.
+            _ => self.register(process, failures),
+        }
+    }
+
+    fn release(&self, failures: &mut Vec<Failure>) -> Result<(), Failure> {
+        // The bundle is often gone by now, and the index knows the holder as well.
+        let holder = self.spec().ok().as_ref().and_then(holder);
+        let host = self.host()?;
+        if let Err(failure) = self.enter_host(&host) {
+            failures.push(failure);
+        }
+        let store = Store::open(&self.config.run_dir).map_err(|error| self.failure(&error))?;
+        let Some(store) = store else { return Ok(()) };
+        self.change(Ok(store), |registry, lock| registry.release(lock, &self.id, holder.as_deref()))
+    }
+
+    fn change(
+        &self,
+        store: Result<Store, Error>,
+        change: impl FnOnce(&Registry, &porthole_registry::Lock) -> Result<(), Error>,
+    ) -> Result<(), Failure> {
+        let apply = || {
+            let registry = Registry::new(store?, self.config.netns_dir.clone());
+            watchdog::at(Step::Lock);
+            let lock = registry.store.lock(self.deadline)?;
+            watchdog::at(Step::Apply);
+            change(&registry, &lock)?;
+            registry.sweep(&lock, usize::try_from(std::process::id()).unwrap_or(0))
+        };
+        apply().map_err(|error| self.failure(&error))
+    }
+}

@@ -1,0 +1,34 @@
+//! The only unsafe code of the hook: a timer, and signal handlers that end the process.
+
+use std::io;
+
+/// Ends the process at once, without destructors: _exit(2). May be called from a signal handler.
+pub(crate) fn exit_now(status: i32) -> ! {
+    // SAFETY: takes an integer, touches no memory of ours, and does not return.
+    unsafe { libc::_exit(status) }
+}
+
+/// Has `handler` called on `signal`: sigaction(2). It runs on the alternate stack where there is one, so that it also
+/// runs when the stack has overflowed.
+pub(crate) fn on_signal(signal: i32, handler: extern "C" fn(i32)) -> io::Result<()> {
+    // SAFETY: an all-zero sigaction is a valid value: no flags, an empty mask, SIG_DFL.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler as *const () as usize;
+    action.sa_flags = libc::SA_ONSTACK;
+    // SAFETY: `action` is fully initialised above and outlives the call, which copies it; the old action is not
+    // asked for (null). `handler` is an `extern "C" fn(i32)`, as is called where SA_SIGINFO is not set, and lives for
+    // ever. That it only makes calls allowed in a handler is for its author: see `watchdog`.
+    let rc = unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sends the process SIGALRM after `milliseconds` of real time, once: setitimer(2).
+pub(crate) fn alarm(milliseconds: u64) -> io::Result<()> {
+    let number = |n: u64| n.try_into().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
+    let value =
+        libc::timeval { tv_sec: number(milliseconds / 1000)?, tv_usec: number(milliseconds % 1000 * 1000)? };
+    let timer = libc::itimerval { it_interval: libc::timeval { tv_sec: 0, tv_usec: 0 }, it_value: value };
+    // SAFETY: `timer` is initialised and outlives the call, which copies it; the old timer is not asked for (null).
+    let rc = unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

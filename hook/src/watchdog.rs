@@ -1,0 +1,122 @@
+//! The last resort: whatever the hook hangs in or trips over, it ends in time, with status 0 and a line in the log.
+//!
+//! A system call that does not return (a dead file system) cannot be polled with a deadline, and a panic or a stack
+//! overflow would end in SIGABRT. Handlers here call nothing that allocates or locks.
+
+use crate::log::Line;
+use crate::sys;
+use porthole_registry::config::{Config, OnError};
+use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+
+const LONGEST_ID: usize = 256;
+
+static STATUS: AtomicI32 = AtomicI32::new(0);
+static DEADLINE_MS: AtomicU64 = AtomicU64::new(0);
+static STEP: AtomicU8 = AtomicU8::new(0);
+static ID: [AtomicU8; LONGEST_ID] = [const { AtomicU8::new(0) }; LONGEST_ID];
+static ID_LENGTH: AtomicUsize = AtomicUsize::new(0);
+
+/// What the hook is at, for the line that tells where it stopped.
+#[derive(Clone, Copy)]
+pub(crate) enum Step {
+    /// Reading standard input.
+    State,
+    /// Looking at the container's process and configuration.
+    Observe,
+    /// Waiting for the registry's lock.
+    Lock,
+    /// Changing the registry.
+    Apply,
+}
+
+impl Step {
+    const fn text(step: u8) -> &'static str {
+        match step {
+            0 => "reading the OCI state from stdin",
+            1 => "looking at the container's process and configuration",
+            2 => "waiting for the registry's lock",
+            _ => "changing the registry",
+        }
+    }
+}
+
+/// Says what the hook is at.
+pub(crate) fn at(step: Step) {
+    STEP.store(step as u8, Ordering::Relaxed);
+}
+
+/// Says which container the hook was called for.
+pub(crate) fn container(id: &str) {
+    for (place, byte) in ID.iter().zip(id.bytes()) {
+        place.store(byte, Ordering::Relaxed);
+    }
+    ID_LENGTH.store(id.len().min(LONGEST_ID), Ordering::Release);
+}
+
+/// Starts the clock. The work has deadlines of its own; this one comes a little later, for when they do not work.
+pub(crate) fn arm(config: &Config) {
+    STATUS.store(i32::from(config.on_error == OnError::Fail), Ordering::Relaxed);
+    let ms = u64::try_from(config.deadline.as_millis()).unwrap_or(1000);
+    DEADLINE_MS.store(ms, Ordering::Relaxed);
+    // Without a timer the runtime's own timeout is what is left.
+    drop(sys::on_signal(libc::SIGALRM, out_of_time).and_then(|()| sys::alarm(ms)));
+}
+
+/// Turns a panic, an abort and a stack overflow into a line and an exit. A segmentation fault by stack overflow
+/// reaches the handler of the standard library first, which aborts.
+pub(crate) fn catch_crashes() {
+    std::panic::set_hook(Box::new(|panic| {
+        let mut line = begin();
+        line.push(b"internal error: ");
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        line.push(
+            text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+                .unwrap_or("panic")
+                .as_bytes(),
+        );
+        if let Some(place) = panic.location() {
+            line.push(b" at ");
+            line.push(place.file().as_bytes());
+            line.push(b":");
+            line.push_number(place.line().into());
+        }
+        end(&mut line);
+    }));
+    drop(sys::on_signal(libc::SIGABRT, crashed));
+}
+
+extern "C" fn out_of_time(_: i32) {
+    let mut line = begin();
+    line.push(b"not done within ");
+    line.push_number(DEADLINE_MS.load(Ordering::Relaxed));
+    line.push(b" ms, given up while ");
+    line.push(Step::text(STEP.load(Ordering::Relaxed)).as_bytes());
+    end(&mut line);
+}
+
+extern "C" fn crashed(_: i32) {
+    let mut line = begin();
+    line.push(b"crashed while ");
+    line.push(Step::text(STEP.load(Ordering::Relaxed)).as_bytes());
+    end(&mut line);
+}
+
+fn begin() -> Line {
+    let mut line = Line::new();
+    let length = ID_LENGTH.load(Ordering::Acquire);
+    if length > 0 {
+        line.push(b"container ");
+        for byte in &ID[..length] {
+            line.push(&[byte.load(Ordering::Relaxed)]);
+        }
+        line.push(b": ");
+    }
+    line
+}
+
+fn end(line: &mut Line) -> ! {
+    line.push(b"; run `porthole reconcile`");
+    line.send();
+    sys::exit_now(STATUS.load(Ordering::Relaxed))
+}

@@ -1,0 +1,183 @@
+//! `/etc/porthole/config.toml`: every key has a default, and a wrong one costs only itself.
+
+use crate::naming::Template;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use toml::{Table, Value};
+
+/// Where the configuration is unless it is named.
+pub const DEFAULT_PATH: &str = "/etc/porthole/config.toml";
+/// More than this is no configuration.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// What to do when the hook fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnError {
+    /// Log it and let the container start.
+    Ignore,
+    /// Log it and fail, and with it the container.
+    Fail,
+}
+
+/// The configuration of the hook and of `porthole`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The registry: records, index of pins, lock. On a tmpfs, so that a reboot clears it.
+    pub run_dir: PathBuf,
+    /// The pins; iproute2 looks at `/run/netns` alone.
+    pub netns_dir: PathBuf,
+    /// How long a hook may take.
+    pub deadline: Duration,
+    /// What a failure of the hook does.
+    pub on_error: OnError,
+    /// How pins are named.
+    pub pin_name: Template,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            run_dir: "/run/porthole".into(),
+            netns_dir: "/run/netns".into(),
+            deadline: Duration::from_secs(1),
+            on_error: OnError::Ignore,
+            pin_name: Template::default(),
+        }
+    }
+}
+
+/// Something in the file that has no effect, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    file: String,
+    what: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.file, self.what)
+    }
+}
+
+impl Config {
+    /// Reads the file at `path`, or at [`DEFAULT_PATH`] where none is named and one exists.
+    ///
+    /// A key that is unknown or has a wrong value keeps its default and is reported as a problem: the
+    /// hook logs those, `porthole` refuses them.
+    pub fn load(path: Option<&Path>) -> (Self, Vec<Problem>) {
+        let file = path.unwrap_or(Path::new(DEFAULT_PATH));
+        let problem = |what: String| Problem { file: file.display().to_string(), what };
+        let text = match read(file) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && path.is_none() => {
+                return (Self::default(), Vec::new());
+            }
+            Err(e) => return (Self::default(), vec![problem(e.to_string())]),
+        };
+        let (config, problems) = Self::parse(&text);
+        (config, problems.into_iter().map(problem).collect())
+    }
+
+    /// Reads a configuration from its text; see [`Config::load`].
+    pub fn parse(text: &str) -> (Self, Vec<String>) {
+        let mut config = Self::default();
+        let mut problems = Vec::new();
+        match text.parse::<Table>() {
+            Ok(table) => {
+                for (key, value) in &table {
+                    problems.extend(config.set(key, value).err());
+                }
+            }
+            Err(e) => problems.push(e.to_string().replace('\n', " ")),
+        }
+        (config, problems)
+    }
+
+    fn set(&mut self, key: &str, value: &Value) -> Result<(), String> {
+        match key {
+            "run_dir" => self.run_dir = directory(key, value)?,
+            "netns_dir" => self.netns_dir = directory(key, value)?,
+            "deadline_ms" => {
+                let ms = value.as_integer().and_then(|ms| u64::try_from(ms).ok());
+                let ms = ms.filter(|ms| (10..=60_000).contains(ms));
+                self.deadline =
+                    Duration::from_millis(ms.ok_or("deadline_ms: expected 10 to 60000 milliseconds")?);
+            }
+            "on_error" => {
+                self.on_error = match value.as_str() {
+                    Some("ignore") => OnError::Ignore,
+                    Some("fail") => OnError::Fail,
+                    _ => return Err("on_error: expected \"ignore\" or \"fail\"".into()),
+                }
+            }
+            "pin" => {
+                for (key, value) in value.as_table().ok_or("pin: expected a table")? {
+                    match (key.as_str(), value.as_str()) {
+                        ("name", Some(text)) => {
+                            self.pin_name = Template::parse(text).map_err(|e| format!("pin.name: {e}"))?;
+                        }
+                        ("name", None) => return Err("pin.name: expected a string".into()),
+                        _ => return Err(format!("pin.{key}: unknown key")),
+                    }
+                }
+            }
+            _ => return Err(format!("{key}: unknown key")),
+        }
+        Ok(())
+    }
+}
+
+fn directory(key: &str, value: &Value) -> Result<PathBuf, String> {
+    let path = value.as_str().map(PathBuf::from).filter(|path| path.is_absolute());
+    path.ok_or_else(|| format!("{key}: expected an absolute path"))
+}
+
+fn read(path: &Path) -> std::io::Result<String> {
+    use std::io::Read;
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(MAX_BYTES).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_gives_the_defaults() {
+        assert_eq!(Config::parse(""), (Config::default(), vec![]));
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let text = "run_dir = '/r'\nnetns_dir = '/n'\ndeadline_ms = 250\non_error = 'fail'\n[pin]\nname = '{namespace}.{pod}'";
+        let (config, problems) = Config::parse(text);
+        assert_eq!(problems, Vec::<String>::new());
+        assert_eq!((config.run_dir, config.netns_dir), ("/r".into(), "/n".into()));
+        assert_eq!((config.deadline, config.on_error), (Duration::from_millis(250), OnError::Fail));
+        assert_eq!(config.pin_name, Template::parse("{namespace}.{pod}").unwrap());
+    }
+
+    #[test]
+    fn a_wrong_value_costs_only_its_own_key() {
+        let (config, problems) =
+            Config::parse("run_dir = 'relative'\ndeadline_ms = 250\nspeed = 9\n[pin]\nname = '{nope}'");
+        assert_eq!(config.run_dir, Config::default().run_dir);
+        assert_eq!(config.deadline, Duration::from_millis(250));
+        assert_eq!(problems.len(), 3, "{problems:?}");
+        assert!(problems.iter().any(|p| p == "speed: unknown key"));
+    }
+
+    #[test]
+    fn what_is_not_toml_gives_the_defaults_and_one_problem_on_one_line() {
+        let (config, problems) = Config::parse("= = =\n");
+        assert_eq!(config, Config::default());
+        assert!(problems.len() == 1 && !problems[0].contains('\n'), "{problems:?}");
+    }
+
+    #[test]
+    fn a_named_file_has_to_exist_and_the_default_one_need_not() {
+        assert_eq!(Config::load(Some(Path::new("/nonexistent/porthole.toml"))).1.len(), 1);
+    }
+}

@@ -1,0 +1,74 @@
+//! The host's namespaces: those of pid 1.
+
+use crate::namespace::{NamespaceId, NamespaceKind};
+use rustix::fd::OwnedFd;
+use rustix::fs::{self, CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::thread::move_into_link_name_space;
+
+/// A directory of namespace files: that of pid 1, or one's own where pid 1's may not be looked at (inside a
+/// sandbox, or without CAP_SYS_PTRACE). Then one's own namespaces count as the host's.
+#[derive(Debug)]
+pub struct Host {
+    ns: OwnedFd,
+    readable: bool,
+}
+
+impl Host {
+    /// Opens `/proc/1/ns`, or `/proc/self/ns` where that is refused.
+    ///
+    /// # Errors
+    /// When there is no `/proc`.
+    pub fn open() -> Result<Self, Errno> {
+        let open =
+            |path| fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        if let Ok(ns) = open("/proc/1/ns")
+            && NamespaceId::at(&ns, NamespaceKind::Net.proc_name()).is_ok()
+        {
+            return Ok(Self { ns, readable: true });
+        }
+        Ok(Self { ns: open("/proc/self/ns")?, readable: false })
+    }
+
+    /// Whether the namespaces are those of pid 1, and not only one's own.
+    pub const fn is_pid_1(&self) -> bool {
+        self.readable
+    }
+
+    /// The identity of the host's namespace of this kind, if the kernel has the kind.
+    pub fn namespace(&self, kind: NamespaceKind) -> Option<NamespaceId> {
+        NamespaceId::at(&self.ns, kind.proc_name()).ok()
+    }
+
+    /// Moves the calling thread into the host's mount namespace if it is in another: runtimes of some
+    /// engines have one of their own, and a pin made there is seen by nobody. Returns whether it moved.
+    ///
+    /// Everything that was to be opened in the old one has to be open by then.
+    ///
+    /// # Errors
+    /// What setns(2) says: EPERM without CAP_SYS_ADMIN over the host's namespaces.
+    pub fn enter_mount_namespace(&self) -> Result<bool, Errno> {
+        if !self.readable {
+            return Ok(false);
+        }
+        let host = NamespaceId::at(&self.ns, "mnt")?;
+        if NamespaceId::at(CWD, "/proc/self/ns/mnt")? == host {
+            return Ok(false);
+        }
+        let fd = fs::openat(&self.ns, "mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        move_into_link_name_space(rustix::fd::AsFd::as_fd(&fd), Some(NamespaceKind::Mnt.setns_type()))?;
+        Ok(true)
+    }
+}
+
+/// The id of this boot, by which a record of an earlier one is told: random(4).
+///
+/// # Errors
+/// When `/proc` is not there.
+pub fn boot_id() -> Result<String, Errno> {
+    let fd =
+        fs::openat(CWD, "/proc/sys/kernel/random/boot_id", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut buffer = [0; 64];
+    let length = rustix::io::read(&fd, &mut buffer)?;
+    Ok(String::from_utf8_lossy(&buffer[..length]).trim().to_owned())
+}

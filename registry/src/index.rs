@@ -1,0 +1,139 @@
+//! The index of pins: a directory for each pinned network namespace, named by its inode.
+//!
+//! `name` and `holder` are symbolic links, because one is made by a single system call and is never torn:
+//! `name` points to the pin, `holder` to what else keeps the namespace alive. Every member container is
+//! an empty file `ID.member`. All look-ups cost the same however many containers there are.
+
+use crate::container_id::ContainerId;
+use crate::error::{Error, Step};
+use crate::lock::Lock;
+use crate::naming::PinName;
+use crate::store::{Store, gone};
+use rustix::fs::{self, AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+const MEMBER: &str = ".member";
+
+impl Store {
+    /// The name that the namespace with this inode is pinned under, by the index.
+    ///
+    /// # Errors
+    /// When the entry cannot be read.
+    pub fn pin_name(&self, ino: u64) -> Result<Option<PinName>, Error> {
+        let target = self.link(ino, "name")?;
+        Ok(target.and_then(|path| PinName::parse(path.file_name()?.to_str()?).ok()))
+    }
+
+    /// The path that keeps the namespace alive beside its members, if one is known.
+    ///
+    /// # Errors
+    /// When the entry cannot be read.
+    pub fn holder(&self, ino: u64) -> Result<Option<PathBuf>, Error> {
+        self.link(ino, "holder")
+    }
+
+    fn link(&self, ino: u64, link: &str) -> Result<Option<PathBuf>, Error> {
+        let file = format!("netns/{ino}/{link}");
+        match fs::readlinkat(self.dir(), &file, Vec::with_capacity(256)) {
+            Ok(target) => Ok(Some(OsString::from_vec(target.into_bytes()).into())),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(Step::Index.on(self.subject(&file))(errno)),
+        }
+    }
+
+    /// Writes down that the namespace is about to be pinned at `pin`: before it is, so that a pin that
+    /// nobody knows of never exists.
+    pub(crate) fn claim(&self, _lock: &Lock, ino: u64, pin: &Path) -> Result<(), Error> {
+        self.make_entry(ino)?;
+        self.set_link(ino, "name", pin)
+    }
+
+    pub(crate) fn set_holder(&self, _lock: &Lock, ino: u64, holder: &Path) -> Result<(), Error> {
+        self.set_link(ino, "holder", holder)
+    }
+
+    fn make_entry(&self, ino: u64) -> Result<(), Error> {
+        let entry = format!("netns/{ino}");
+        match fs::mkdirat(self.dir(), &entry, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(Step::Index.on(self.subject(&entry))(errno)),
+        }
+    }
+
+    fn set_link(&self, ino: u64, link: &str, target: &Path) -> Result<(), Error> {
+        let file = format!("netns/{ino}/{link}");
+        let made = match fs::symlinkat(target, self.dir(), &file) {
+            Err(Errno::EXIST) => gone(fs::unlinkat(self.dir(), &file, AtFlags::empty()))
+                .and_then(|()| fs::symlinkat(target, self.dir(), &file)),
+            made => made,
+        };
+        made.map_err(Step::Index.on(self.subject(&file)))
+    }
+
+    pub(crate) fn join(&self, _lock: &Lock, ino: u64, id: &ContainerId) -> Result<(), Error> {
+        let file = format!("netns/{ino}/{id}{MEMBER}");
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        fs::openat(self.dir(), &file, flags, Mode::from_raw_mode(0o644))
+            .map(drop)
+            .map_err(Step::Index.on(self.subject(&file)))
+    }
+
+    pub(crate) fn leave(&self, _lock: &Lock, ino: u64, id: &ContainerId) -> Result<(), Error> {
+        let file = format!("netns/{ino}/{id}{MEMBER}");
+        gone(fs::unlinkat(self.dir(), &file, AtFlags::empty())).map_err(Step::Index.on(self.subject(&file)))
+    }
+
+    /// The containers that are members of the namespace.
+    ///
+    /// # Errors
+    /// When the entry cannot be read.
+    pub fn members(&self, ino: u64) -> Result<Vec<ContainerId>, Error> {
+        let names = self.list(&format!("netns/{ino}"))?;
+        Ok(names.iter().filter_map(|name| ContainerId::parse(name.strip_suffix(MEMBER)?).ok()).collect())
+    }
+
+    /// The inodes of all pinned namespaces.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn pinned(&self) -> Result<Vec<u64>, Error> {
+        Ok(self.list("netns")?.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// Removes the entry of a namespace that is pinned no more.
+    pub(crate) fn forget(&self, lock: &Lock, ino: u64) -> Result<(), Error> {
+        for name in self.list(&format!("netns/{ino}"))? {
+            let file = format!("netns/{ino}/{name}");
+            gone(fs::unlinkat(self.dir(), &file, AtFlags::empty()))
+                .map_err(Step::Index.on(self.subject(&file)))?;
+        }
+        self.set_idle(lock, ino, false)?;
+        let entry = format!("netns/{ino}");
+        gone(fs::unlinkat(self.dir(), &entry, AtFlags::REMOVEDIR))
+            .map_err(Step::Index.on(self.subject(&entry)))
+    }
+
+    /// Marks a pin as one without members, or takes the mark away.
+    pub(crate) fn set_idle(&self, _lock: &Lock, ino: u64, idle: bool) -> Result<(), Error> {
+        let file = format!("idle/{ino}");
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let done = if idle {
+            fs::openat(self.dir(), &file, flags, Mode::from_raw_mode(0o644)).map(drop)
+        } else {
+            gone(fs::unlinkat(self.dir(), &file, AtFlags::empty()))
+        };
+        done.map_err(Step::Index.on(self.subject(&file)))
+    }
+
+    /// The inodes of the pins without members: those of pods in back-off, and of pods whose sandbox has
+    /// no hook of its own to say that it has gone.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn idle(&self) -> Result<Vec<u64>, Error> {
+        Ok(self.list("idle")?.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+}

@@ -1,0 +1,202 @@
+//! From a live container to its record: what the kernel says, completed by what its configuration says.
+//! Reads only; nothing here changes anything.
+
+use crate::container_id::ContainerId;
+use crate::error::{Error, Step};
+use crate::host::{Host, boot_id};
+use crate::identity::Identity;
+use crate::namespace::NamespaceKind;
+use crate::oci::Spec;
+use crate::process::Process;
+use crate::record::{NamespaceRecord, Record, SCHEMA, Security};
+use crate::stage::Stage;
+use crate::text::clean;
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// What to make a record of.
+#[derive(Debug)]
+pub struct Subject<'a> {
+    /// The container.
+    pub id: ContainerId,
+    /// Its bundle.
+    pub bundle: &'a Path,
+    /// The names that its engine gave it.
+    pub identity: Identity,
+    /// Its configuration, where that could be read.
+    pub spec: Option<&'a Spec>,
+    /// On whose behalf.
+    pub stage: Stage,
+}
+
+/// Makes the record of a live container, and opens its network namespace unless that is the host's.
+///
+/// # Errors
+/// When the process has ended meanwhile, or its namespaces may not be looked at.
+pub fn observe(
+    subject: Subject<'_>,
+    process: &Process,
+    host: &Host,
+) -> Result<(Record, Option<OwnedFd>), Error> {
+    let pid = process.pid();
+    let Subject { id, bundle, identity, spec, stage } = subject;
+    let mut namespaces = namespaces(process, host)?;
+    let netns = match namespaces.get_mut(&NamespaceKind::Net) {
+        Some(net) if !net.host => {
+            let fd = process
+                .open_namespace(NamespaceKind::Net)
+                .map_err(Step::OpenNamespace.on(net.path.clone()))?;
+            // The process may have moved between the look and the open; the descriptor is what will be pinned.
+            net.id =
+                crate::namespace::NamespaceId::of(&fd).map_err(Step::OpenNamespace.on(net.path.clone()))?;
+            Some(fd)
+        }
+        _ => None,
+    };
+    let record = Record {
+        schema: SCHEMA,
+        id,
+        bundle: bundle.to_owned(),
+        engine: identity.engine,
+        kind: identity.kind,
+        pid,
+        pid_start: process.start(),
+        boot_id: boot_id().map_err(Step::BootId.on("/proc/sys/kernel/random/boot_id"))?,
+        created: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        stage,
+        name: identity.name,
+        image: identity.image,
+        pod: identity.pod,
+        namespaces,
+        cgroup: cgroup(process),
+        rootfs: spec.and_then(|spec| rootfs(spec, bundle)),
+        security: spec.map(asked_for).unwrap_or_default(),
+        pin: None,
+    };
+    Ok((record, netns))
+}
+
+/// Brings up to date what is final only once the container's own program runs: cgroup, labels, stage. Returns
+/// whether anything but the stage changed.
+pub fn refresh(record: &mut Record, process: &Process, stage: Stage) -> bool {
+    let before = (record.cgroup.clone(), record.security.clone());
+    record.stage = stage;
+    if let Some(cgroup) = cgroup(process) {
+        record.cgroup = Some(cgroup);
+    }
+    // Empty, or an error, where no such module is loaded.
+    let label = |file| {
+        process.read(file).ok().and_then(|text| clean(String::from_utf8_lossy(&text).trim_end_matches('\0')))
+    };
+    if record.security.selinux.is_some()
+        && let Some(label) = label("attr/current")
+    {
+        record.security.selinux = Some(label);
+    }
+    if record.security.apparmor.is_some()
+        && let Some(label) = label("attr/apparmor/current")
+    {
+        record.security.apparmor = Some(label.split(" (").next().unwrap_or_default().to_owned());
+    }
+    before != (record.cgroup.clone(), record.security.clone())
+}
+
+/// The path of the container's network namespace in its own configuration.
+pub fn holder(spec: &Spec) -> Option<PathBuf> {
+    let path = PathBuf::from(spec.namespace("network")?.path.as_ref()?);
+    (path.is_absolute() && path.as_os_str().len() < 4096).then_some(path)
+}
+
+fn namespaces(process: &Process, host: &Host) -> Result<BTreeMap<NamespaceKind, NamespaceRecord>, Error> {
+    let mut namespaces = BTreeMap::new();
+    for kind in NamespaceKind::ALL {
+        let path = format!("/proc/{}/ns/{kind}", process.pid());
+        match process.namespace(kind) {
+            Ok(id) => {
+                let host = host.namespace(kind) == Some(id);
+                namespaces.insert(kind, NamespaceRecord { path, id, host });
+            }
+            // A kind that this kernel has not; a process that has ended says so for all of them.
+            Err(Errno::NOENT | Errno::SRCH) if process.is_alive() => {}
+            Err(Errno::NOENT | Errno::SRCH) => {
+                return Err(crate::process::ProcessError::Gone(process.pid()).into());
+            }
+            Err(errno) => return Err(Step::OpenNamespace.on(path)(errno)),
+        }
+    }
+    Ok(namespaces)
+}
+
+/// The cgroup: the path in the v2 hierarchy, or where that is the root (a hybrid machine) the one in a
+/// v1 hierarchy that all runtimes use: cgroups(7), "/proc files".
+fn cgroup(process: &Process) -> Option<String> {
+    parse_cgroup(&String::from_utf8_lossy(&process.read("cgroup").ok()?))
+}
+
+fn parse_cgroup(text: &str) -> Option<String> {
+    let mut v1 = None;
+    for line in text.lines() {
+        let mut fields = line.splitn(3, ':');
+        let (Some(_), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next()) else {
+            continue;
+        };
+        match controllers {
+            "" if path != "/" => return clean(path),
+            "memory" | "pids" if path != "/" => v1 = Some(path),
+            _ => {}
+        }
+    }
+    v1.and_then(clean)
+}
+
+fn rootfs(spec: &Spec, bundle: &Path) -> Option<PathBuf> {
+    let path = spec.root.path.as_ref()?;
+    Some(bundle.join(path)).filter(|path| path.is_absolute())
+}
+
+fn asked_for(spec: &Spec) -> Security {
+    let process = &spec.process;
+    let root_of = |maps: &[crate::oci::IdMapping]| {
+        maps.iter().find(|map| map.container_id == Some(0)).and_then(|map| map.host_id)
+    };
+    let owner = root_of(&spec.linux.uid_mappings).zip(root_of(&spec.linux.gid_mappings));
+    Security {
+        selinux: process.selinux_label.as_deref().and_then(clean),
+        apparmor: process.apparmor_profile.as_deref().and_then(clean),
+        no_new_privileges: process.no_new_privileges,
+        uid: process.user.uid.unwrap_or_default(),
+        gid: process.user.gid.unwrap_or_default(),
+        capabilities: process.capabilities.bounding.iter().filter_map(|name| clean(name)).collect(),
+        seccomp: spec.linux.seccomp.0,
+        userns_owner: owner.map(|(uid, gid)| [uid, gid]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cgroup_is_that_of_v2_and_of_v1_where_v2_is_not_in_use() {
+        assert_eq!(parse_cgroup("0::/kubepods/pod1/c1\n").as_deref(), Some("/kubepods/pod1/c1"));
+        assert_eq!(parse_cgroup("4:memory:/k8s.io/c1\n1:cpu:/x\n0::/\n").as_deref(), Some("/k8s.io/c1"));
+        assert_eq!(parse_cgroup("4:memory:/\n0::/\n"), None);
+        assert_eq!(parse_cgroup("9:name=systemd:/a:b\n0::/s:t\n").as_deref(), Some("/s:t"));
+    }
+
+    #[test]
+    fn a_relative_namespace_path_holds_nothing() {
+        let spec = |path: &str| {
+            Spec::parse(
+                format!(r#"{{"linux":{{"namespaces":[{{"type":"network","path":"{path}"}}]}}}}"#).as_bytes(),
+            )
+            .unwrap()
+        };
+        assert_eq!(holder(&spec("/run/netns/cni-1")), Some("/run/netns/cni-1".into()));
+        assert_eq!(holder(&spec("proc/1/ns/net")), None);
+        assert_eq!(holder(&Spec::default()), None);
+    }
+}

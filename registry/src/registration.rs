@@ -1,0 +1,293 @@
+//! Registering a container and releasing it: the registry's two changes.
+//!
+//! Order of a registration: index entry, pin, member, record. Order of a release: member, pin, index entry,
+//! record. So at whatever line a process is killed, what exists is named by the index or by a record, and
+//! `reconcile` finishes or undoes it.
+
+use crate::container_id::ContainerId;
+use crate::deadline::Deadline;
+use crate::error::{Error, Failures, Step};
+use crate::lock::Lock;
+use crate::namespace::NamespaceId;
+use crate::naming::PinName;
+use crate::netns_dir::NetnsDir;
+use crate::pin::Found;
+use crate::record::{PinRecord, Record};
+use crate::store::Store;
+use rustix::fd::OwnedFd;
+use rustix::fs::{self, AtFlags, CWD};
+use std::path::{Path, PathBuf};
+
+/// How many pins without members one run of the hook looks at, so that its time has a bound.
+const SWEEP: usize = 4;
+
+/// All that a registration needs, computed before anything is changed.
+#[derive(Debug)]
+pub struct Registration {
+    /// The record to write; its `pin` is filled in when the pin is known.
+    pub record: Record,
+    /// The network namespace to pin; none where it is the host's or could not be opened.
+    pub netns: Option<OwnedFd>,
+    /// The names for the pin, in order of preference.
+    pub candidates: Vec<PinName>,
+    /// The network namespace's path in the container's own configuration.
+    pub holder: Option<PathBuf>,
+}
+
+/// The registry and the directory of its pins.
+#[derive(Debug)]
+pub struct Registry {
+    /// Records and index.
+    pub store: Store,
+    netns_dir: PathBuf,
+}
+
+impl Registry {
+    /// Of the records in `store` and the pins in `netns_dir`.
+    pub const fn new(store: Store, netns_dir: PathBuf) -> Self {
+        Self { store, netns_dir }
+    }
+
+    /// Registers a container. The record is written even where the pin cannot be made.
+    ///
+    /// # Errors
+    /// Why there is no pin, or no record; a record without a pin is complete otherwise. Nothing is left half-made.
+    pub fn register(&self, lock: &Lock, registration: Registration, deadline: Deadline) -> Result<(), Error> {
+        let Registration { mut record, netns, candidates, holder } = registration;
+        // A bad record of the same container is no reason to have none: it is written over.
+        let known = self.store.record(&record.id).unwrap_or_default();
+        if let Some(known) = known {
+            let same = known.pid == record.pid && known.pid_start == record.pid_start;
+            if same && known.boot_id == record.boot_id && self.is_pinned(&known)? {
+                return Ok(());
+            }
+            // An id that is used again after a stop that nobody told us of.
+            if known.netns().map(|ns| ns.id) != record.netns().map(|ns| ns.id) {
+                self.withdraw(lock, &known, None)?;
+            }
+            record.created = if same { known.created } else { record.created };
+        }
+        let pinned = match (netns, record.netns().map(|ns| ns.id)) {
+            (Some(netns), Some(id)) => {
+                self.pin(lock, &record.id, &netns, id, &candidates, holder.as_deref(), deadline)
+            }
+            _ => Ok(None),
+        };
+        let (pin, unpinned) = match pinned {
+            Ok(pin) => (pin, None),
+            Err(error) => (None, Some(error)),
+        };
+        record.pin = pin.map(|name| PinRecord { path: self.netns_dir.join(name.as_str()), name });
+        if let Err(error) = self.store.write(lock, &record) {
+            // Without a record there is to be no member and no pin.
+            drop(self.withdraw(lock, &record, None));
+            return Err(error);
+        }
+        unpinned.map_or(Ok(()), Err)
+    }
+
+    /// Writes a changed record of a container that is registered.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn update(&self, lock: &Lock, record: &Record) -> Result<(), Error> {
+        self.store.write(lock, record)
+    }
+
+    /// Releases a container: its member goes, and its pin if nothing else holds the namespace. `holder` is the
+    /// path in the container's own configuration where that can still be read. Releasing what is not there is
+    /// no error.
+    ///
+    /// # Errors
+    /// The first thing that could not be removed; the record then stays, for `reconcile` to try again.
+    pub fn release(&self, lock: &Lock, id: &ContainerId, holder: Option<&Path>) -> Result<(), Error> {
+        let Some(record) = self.store.record(id)? else { return Ok(()) };
+        self.withdraw(lock, &record, holder)?;
+        self.store.remove(lock, id)
+    }
+
+    /// Looks at a few of the pins without members, and removes those whose holder has gone.
+    ///
+    /// # Errors
+    /// The first pin that could not be removed.
+    pub fn sweep(&self, lock: &Lock, turn: usize) -> Result<(), Error> {
+        let idle = self.store.idle()?;
+        let mut failures = Failures::default();
+        // Start elsewhere each time, so that long-held pins do not hide the others.
+        let start = if idle.is_empty() { 0 } else { turn % idle.len() };
+        for ino in idle.iter().cycle().skip(start).take(SWEEP.min(idle.len())) {
+            failures.note(self.settle(lock, *ino, None).map(drop));
+        }
+        failures.into_result()
+    }
+
+    /// Whether the pin that the record tells of is there; a record without a pin is complete only where
+    /// there is none to be made.
+    ///
+    /// # Errors
+    /// When the directory of the pins cannot be looked at.
+    pub fn is_pinned(&self, record: &Record) -> Result<bool, Error> {
+        let (Some(pin), Some(netns)) = (&record.pin, record.netns()) else {
+            return Ok(record.on_host_network());
+        };
+        self.is_pin(&pin.name, netns.id)
+    }
+
+    /// Whether `name` is a pin of the namespace `id`.
+    ///
+    /// # Errors
+    /// When the directory of the pins cannot be looked at.
+    pub fn is_pin(&self, name: &PinName, id: NamespaceId) -> Result<bool, Error> {
+        let Some(dir) = NetnsDir::open(&self.netns_dir)? else { return Ok(false) };
+        Ok(dir.look(name)? == Found::Inode(id))
+    }
+
+    /// Makes the container a member of its namespace's pin, which is made if there is none.
+    #[expect(clippy::too_many_arguments, reason = "one call site; they are the parts of a Registration")]
+    fn pin(
+        &self,
+        lock: &Lock,
+        id: &ContainerId,
+        netns: &OwnedFd,
+        ns: NamespaceId,
+        candidates: &[PinName],
+        holder: Option<&Path>,
+        deadline: Deadline,
+    ) -> Result<Option<PinName>, Error> {
+        let dir = NetnsDir::create(&self.netns_dir, deadline)?;
+        let name = match self.store.pin_name(ns.ino)? {
+            Some(name) if dir.look(&name)? == Found::Inode(ns) => name,
+            stale => {
+                // The number was that of a namespace that has gone, or its pin was removed by somebody.
+                if let Some(name) = stale {
+                    dir.unpin(&name, ns)?;
+                }
+                self.store.forget(lock, ns.ino)?;
+                self.pin_anew(lock, &dir, netns, ns, candidates)?
+            }
+        };
+        let mut failures = Failures::default();
+        // The pin itself is no holder: whoever joins by our own name must not keep it alive for ever.
+        if let Some(holder) = holder.filter(|path| !is_same_place(path, &dir, &name)) {
+            failures.note(self.store.set_holder(lock, ns.ino, holder));
+        }
+        failures.note(self.store.join(lock, ns.ino, id));
+        failures.note(self.store.set_idle(lock, ns.ino, false));
+        match failures.into_result() {
+            Ok(()) => Ok(Some(name)),
+            Err(error) => {
+                drop(self.store.leave(lock, ns.ino, id));
+                drop(self.settle(lock, ns.ino, None));
+                Err(error)
+            }
+        }
+    }
+
+    fn pin_anew(
+        &self,
+        lock: &Lock,
+        dir: &NetnsDir,
+        netns: &OwnedFd,
+        ns: NamespaceId,
+        candidates: &[PinName],
+    ) -> Result<PinName, Error> {
+        for name in candidates {
+            if !self.is_free(lock, dir, name)? {
+                continue;
+            }
+            self.store.claim(lock, ns.ino, &self.netns_dir.join(name.as_str()))?;
+            match dir.pin(name, netns, ns) {
+                Ok(()) => return Ok(name.clone()),
+                // Made by somebody else since we looked.
+                Err(Error::System { step: Step::CreatePin, source: rustix::io::Errno::EXIST, .. }) => {}
+                Err(error) => {
+                    drop(self.store.forget(lock, ns.ino));
+                    return Err(error);
+                }
+            }
+        }
+        drop(self.store.forget(lock, ns.ino));
+        Err(Error::NamesTaken { names: candidates.iter().map(ToString::to_string).collect() })
+    }
+
+    /// Whether the name can be had. A pod that is made again meets the pin of the one before it where
+    /// nothing told us that it went: that pin gives way.
+    fn is_free(&self, lock: &Lock, dir: &NetnsDir, name: &PinName) -> Result<bool, Error> {
+        match dir.look(name)? {
+            Found::Nothing => Ok(true),
+            Found::Inode(id) if self.store.pin_name(id.ino)?.as_ref() == Some(name) => self
+                .settle(lock, id.ino, None)
+                .map(|gone| gone && dir.look(name).is_ok_and(|now| now == Found::Nothing)),
+            Found::Inode(_) | Found::Bare => Ok(false),
+        }
+    }
+
+    /// Takes the container out of its namespace, and the pin away if that was the last that held it.
+    fn withdraw(&self, lock: &Lock, record: &Record, holder: Option<&Path>) -> Result<(), Error> {
+        let Some(netns) = record.netns().filter(|ns| !ns.host) else { return Ok(()) };
+        self.store.leave(lock, netns.id.ino, &record.id)?;
+        self.settle(lock, netns.id.ino, holder).map(drop)
+    }
+
+    /// Removes the pin of a namespace that has no member and no holder any more; a pin that only waits for its
+    /// holder's end is marked idle. Returns whether it went.
+    ///
+    /// # Errors
+    /// When the pin or its entry cannot be removed.
+    pub fn settle(&self, lock: &Lock, ino: u64, holder: Option<&Path>) -> Result<bool, Error> {
+        let Some(name) = self.store.pin_name(ino)? else {
+            // Killed between the entry and its name: no pin was made.
+            return if self.store.members(ino)?.is_empty() {
+                self.store.forget(lock, ino).map(|()| true)
+            } else {
+                Ok(false)
+            };
+        };
+        if !self.store.members(ino)?.is_empty() {
+            return Ok(false);
+        }
+        if let Some(dir) = NetnsDir::open(&self.netns_dir)?
+            && let Some(id) = self.pin_id(&dir, &name, ino)?
+        {
+            let known = self.store.holder(ino)?;
+            let mut holders = holder.into_iter().chain(known.as_deref());
+            if holders.any(|path| holds(path, id) && !is_same_place(path, &dir, &name)) {
+                self.store.set_idle(lock, ino, true)?;
+                return Ok(false);
+            }
+            dir.unpin(&name, id)?;
+        }
+        self.store.forget(lock, ino)?;
+        Ok(true)
+    }
+
+    /// The identity of the pin if it still is that of inode `ino`; none where the name is somebody else's.
+    fn pin_id(&self, dir: &NetnsDir, name: &PinName, ino: u64) -> Result<Option<NamespaceId>, Error> {
+        Ok(match dir.look(name)? {
+            Found::Inode(id) if id.ino == ino && Some(id.dev) == nsfs() => Some(id),
+            // A bare file is ours by the index; which device it had does not matter for its removal.
+            Found::Bare => Some(NamespaceId { dev: 0, ino }),
+            Found::Inode(_) | Found::Nothing => None,
+        })
+    }
+}
+
+/// The device of all namespaces, so that a file of the same inode number is not taken for one.
+fn nsfs() -> Option<u64> {
+    NamespaceId::at(CWD, "/proc/self/ns/net").ok().map(|id| id.dev)
+}
+
+/// Whether the namespace is found at `path`.
+pub(crate) fn holds(path: &Path, id: NamespaceId) -> bool {
+    NamespaceId::at(CWD, path).is_ok_and(|found| found == id)
+}
+
+/// Whether `path` is the pin itself, by whatever name its directory goes (`/var/run` is `/run`).
+fn is_same_place(path: &Path, dir: &NetnsDir, name: &PinName) -> bool {
+    if path.file_name().and_then(|file| file.to_str()) != Some(name.as_str()) {
+        return false;
+    }
+    let here = fs::fstat(dir.fd()).map(|stat| (stat.st_dev, stat.st_ino));
+    let there = path.parent().map(|parent| fs::statat(CWD, parent, AtFlags::empty()));
+    matches!((here, there), (Ok(here), Some(Ok(there))) if here == (there.st_dev, there.st_ino))
+}
