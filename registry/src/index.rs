@@ -1,11 +1,12 @@
 //! The index of pins: a directory for each pinned network namespace, named by its inode.
 //!
-//! `name` and `holder` are symbolic links, because one is made by a single system call and is never torn:
-//! `name` points to the pin, `holder` to what else keeps the namespace alive. Every member container is
-//! an empty file `ID.member`. All look-ups cost the same however many containers there are.
+//! `name`, `holder` and `pod` are symbolic links, because one is made by a single system call and is never torn:
+//! `name` points to the pin, `holder` to what else keeps the namespace alive, and `pod` holds the pod's namespace
+//! and name, which outlive its last record. Every member container is an empty file `ID.member`. All look-ups cost the same however many containers there are.
 
 use crate::container_id::ContainerId;
 use crate::error::{Error, Step};
+use crate::identity::PodRef;
 use crate::lock::Lock;
 use crate::naming::PinName;
 use crate::store::{Store, gone};
@@ -33,6 +34,19 @@ impl Store {
     /// When the entry cannot be read.
     pub fn holder(&self, ino: u64) -> Result<Option<PathBuf>, Error> {
         self.link(ino, "holder")
+    }
+
+    /// The pod's namespace and name, as `NAMESPACE/NAME`, either of which may be empty.
+    ///
+    /// # Errors
+    /// When the entry cannot be read.
+    pub fn pod(&self, ino: u64) -> Result<Option<String>, Error> {
+        Ok(self.link(ino, "pod")?.and_then(|path| path.into_os_string().into_string().ok()))
+    }
+
+    pub(crate) fn set_pod(&self, _lock: &Lock, ino: u64, pod: &PodRef) -> Result<(), Error> {
+        let label = format!("{}/{}", pod.namespace.as_deref().unwrap_or_default(), pod.name);
+        self.set_link(ino, "pod", Path::new(&label))
     }
 
     fn link(&self, ino: u64, link: &str) -> Result<Option<PathBuf>, Error> {

@@ -44,6 +44,20 @@ pub enum Action {
     CleanUp,
 }
 
+impl std::fmt::Display for Action {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Keep => "keep",
+            Self::Repin => "repin",
+            Self::DropMember => "drop-member",
+            Self::Release => "release",
+            Self::Unpin => "unpin",
+            Self::Quarantine => "quarantine",
+            Self::CleanUp => "clean-up",
+        })
+    }
+}
+
 /// The decision table for a record that can be read.
 ///
 /// The other rows need no table: a record that cannot be read goes to quarantine, a pin of ours without

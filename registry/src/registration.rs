@@ -69,7 +69,7 @@ impl Registry {
         }
         let pinned = match (netns, record.netns().map(|ns| ns.id)) {
             (Some(netns), Some(id)) => {
-                self.pin(lock, &record.id, &netns, id, &candidates, holder.as_deref(), deadline)
+                self.pin(lock, &record, &netns, id, &candidates, holder.as_deref(), deadline)
             }
             _ => Ok(None),
         };
@@ -147,7 +147,7 @@ impl Registry {
     fn pin(
         &self,
         lock: &Lock,
-        id: &ContainerId,
+        record: &Record,
         netns: &OwnedFd,
         ns: NamespaceId,
         candidates: &[PinName],
@@ -171,12 +171,15 @@ impl Registry {
         if let Some(holder) = holder.filter(|path| !is_same_place(path, &dir, &name)) {
             failures.note(self.store.set_holder(lock, ns.ino, holder));
         }
-        failures.note(self.store.join(lock, ns.ino, id));
+        if let Some(pod) = &record.pod {
+            failures.note(self.store.set_pod(lock, ns.ino, pod));
+        }
+        failures.note(self.store.join(lock, ns.ino, &record.id));
         failures.note(self.store.set_idle(lock, ns.ino, false));
         match failures.into_result() {
             Ok(()) => Ok(Some(name)),
             Err(error) => {
-                drop(self.store.leave(lock, ns.ino, id));
+                drop(self.store.leave(lock, ns.ino, &record.id));
                 drop(self.settle(lock, ns.ino, None));
                 Err(error)
             }

@@ -1,33 +1,54 @@
-//! The command line.
-#![allow(dead_code, missing_docs, unreachable_pub, unused_imports, reason = "development only")]
+//! `porthole`: pods and containers by name.
+
+#![deny(unsafe_code)]
+
+mod cgroup;
+mod cli;
+mod exit;
+mod generate;
+mod identify;
+mod inspect;
+mod inventory;
+mod list;
 mod netlink;
-use std::os::fd::AsFd;
-fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    match args[1].as_str() {
-        "many" => {
-            let t0 = std::time::Instant::now();
-            let files: Vec<_> = std::fs::read_dir("/run/netns").unwrap().map(|e| std::fs::File::open(e.unwrap().path()).unwrap()).collect();
-            let opened = t0.elapsed();
-            let fds: Vec<_> = files.iter().map(|f| f.as_fd()).collect();
-            for _ in 0..3 {
-                let t1 = std::time::Instant::now();
-                let r = netlink::addresses_of_many(&fds);
-                let e = t1.elapsed();
-                let ok = r.iter().filter(|r| r.is_ok()).count();
-                let n: usize = r.iter().flatten().map(Vec::len).sum();
-                println!("{} ns, {ok} ok, {n} addresses, open {opened:?}, ask {e:?} = {:?} each; first {:?}", fds.len(), e / fds.len() as u32, r[0]);
-            }
-            let t1 = std::time::Instant::now();
-            let r = netlink::links_of_many(&fds);
-            println!("links_of_many {:?} {:?}", t1.elapsed(), r[0]);
+mod output;
+mod problem;
+mod reconcile;
+mod target;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use exit::Exit;
+use porthole_registry::config::Config;
+use problem::Problem;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // Usage errors and --help end here, with 2 and 0.
+    let cli = Cli::parse();
+    let format = cli.output;
+    run(cli).unwrap_or_else(|problem| problem.end(format, false))
+}
+
+fn run(cli: Cli) -> Result<ExitCode, Problem> {
+    let config = || configuration(cli.config.as_deref());
+    match cli.command {
+        Command::List(args) => list::run(&args, &config()?, cli.output),
+        Command::Identify { thing } => identify::run(&thing, &config()?, cli.output),
+        Command::Inspect { target } => inspect::run(&target, &config()?, cli.output),
+        Command::Reconcile => reconcile::run(&config()?, cli.output),
+        Command::Completions { shell } => generate::completions(shell),
+        Command::Man { directory } => generate::man_pages(&directory),
+    }
+}
+
+/// The configuration; a key that is wrong is an error here, so that nobody works on with another one than they wrote.
+fn configuration(path: Option<&std::path::Path>) -> Result<Config, Problem> {
+    let (config, problems) = Config::load(path);
+    match problems.first() {
+        None => Ok(config),
+        Some(problem) => {
+            Err(Problem::new(Exit::Usage, problem.to_string(), "docs: reference/config.md lists every key"))
         }
-        "one" => {
-            let f = std::fs::File::open(&args[2]).unwrap();
-            for l in netlink::addresses(f.as_fd()).unwrap() { println!("{l:?}"); }
-            println!("{:?}", netlink::host_veth(f.as_fd()));
-            println!("{:?}", netlink::namespace_ids(&[f.as_fd()]));
-        }
-        _ => {}
     }
 }

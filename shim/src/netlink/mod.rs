@@ -168,7 +168,14 @@ mod tests {
 
     #[test]
     fn what_is_no_hardware_address_is_refused() {
-        for raw in ["", "02:42", "02:42:0a:58:00:07:01", "02:42:0a:58:00:7", "02:42:0a:58:00:+7", "zz:42:0a:58:00:07"] {
+        for raw in [
+            "",
+            "02:42",
+            "02:42:0a:58:00:07:01",
+            "02:42:0a:58:00:7",
+            "02:42:0a:58:00:+7",
+            "zz:42:0a:58:00:07",
+        ] {
             assert_eq!(raw.parse::<Mac>(), Err(BadMac), "{raw}");
         }
     }

@@ -1,0 +1,62 @@
+//! The words of the command line. Help, man page and completions are made from this.
+
+use crate::list::ListArgs;
+use crate::output::Format;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Pods and containers by name: their network namespaces, their processes, and a confined way in
+///
+/// TARGET is a pod (web-0, shop/web-0), a container (shop/web-0/nginx, its name, its id or the first four or more
+/// characters of that), pid:4242, ip:10.88.0.7, netns:NAME or a path below /run/netns. A target that can mean several
+/// things is an error that lists them.
+#[derive(Debug, Parser)]
+#[command(name = "porthole", version, max_term_width = 100, after_help = EXIT_STATUS)]
+pub(crate) struct Cli {
+    /// How results are printed
+    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) output: Format,
+    /// Another configuration than /etc/porthole/config.toml
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Shown below the help, and in the man page.
+const EXIT_STATUS: &str = "\
+Exit status: 0 done; 1 failed, or something was found; 2 usage; 3 no such target; 4 ambiguous target.
+exec ends as its command does (128+N on signal N), with 126 if that cannot be executed, 127 if it is not found, and
+125 for everything that is porthole's own.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List the pods and containers of this node
+    #[command(visible_alias = "ls")]
+    List(ListArgs),
+    /// Tell which pod a pid, inode, IP, MAC, host interface, cgroup or netns belongs to
+    Identify {
+        /// What was seen on the node
+        #[arg(value_name = "THING")]
+        thing: String,
+    },
+    /// Show everything about one pod or container
+    Inspect {
+        /// Which
+        #[arg(value_name = "TARGET")]
+        target: String,
+    },
+    /// Bring registry and kernel to agreement, and print what was done
+    Reconcile,
+    /// Print completions for a shell
+    Completions {
+        /// Which
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages into a directory
+    #[command(hide = true, name = "__man")]
+    Man {
+        /// Which
+        directory: PathBuf,
+    },
+}

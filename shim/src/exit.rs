@@ -1,0 +1,35 @@
+//! The exit statuses of `porthole`, all of them.
+
+/// How a command ends. `exec` follows env(1) instead: the command's own status, or 125 to 127.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Done.
+    Done = 0,
+    /// Failed, or a check found something.
+    Failed = 1,
+    /// Usage: wrong words, a broken configuration.
+    Usage = 2,
+    /// There is no such target.
+    NoTarget = 3,
+    /// The target is ambiguous.
+    Ambiguous = 4,
+}
+
+impl Exit {
+    /// What programs read in `-o json`.
+    pub(crate) const fn code(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Usage => "usage",
+            Self::NoTarget => "no_such_target",
+            Self::Ambiguous => "ambiguous_target",
+        }
+    }
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}

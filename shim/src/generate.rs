@@ -1,0 +1,23 @@
+//! Completions and man pages, made from the command line's own description.
+
+use crate::cli::Cli;
+use crate::output::print;
+use crate::problem::Problem;
+use clap::CommandFactory;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Prints the completions for a shell.
+pub(crate) fn completions(shell: clap_complete::Shell) -> Result<ExitCode, Problem> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "porthole", &mut text);
+    print(&String::from_utf8_lossy(&text))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes `porthole.1` and a page for each command.
+pub(crate) fn man_pages(directory: &Path) -> Result<ExitCode, Problem> {
+    clap_mangen::generate_to(Cli::command().disable_help_subcommand(true), directory)
+        .map_err(|e| Problem::failed(format!("write man pages to {}: {e}", directory.display())))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,198 @@
+//! `porthole identify`: from something seen on the node to the pod that it belongs to.
+
+use crate::exit::Exit;
+use crate::inventory::{Inventory, Pod};
+use crate::list::show;
+use crate::netlink::{self, Mac};
+use crate::output::Format;
+use crate::problem::Problem;
+use porthole_registry::config::Config;
+use porthole_registry::namespace::NamespaceId;
+use porthole_registry::process::Process;
+use porthole_registry::record::Record;
+use rustix::fd::AsFd;
+use rustix::fs::CWD;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// The kernel numbers namespaces from here on (PROC_DYNAMIC_FIRST); no process id is that large.
+const FIRST_INODE: u64 = 0xf000_0000 - 8;
+
+/// Something by which a pod can be told.
+#[derive(Debug, PartialEq, Eq)]
+enum Trace {
+    Pid(i32),
+    Inode(u64),
+    Ip(IpAddr),
+    Mac(Mac),
+    Netns(PathBuf),
+    Cgroup(String),
+    /// A host interface, or the name of a pin.
+    Name(String),
+}
+
+impl Trace {
+    fn parse(words: &str, netns_dir: &Path) -> Option<Self> {
+        let (kind, rest) = words.split_once(':').unwrap_or(("", words));
+        match kind {
+            "pid" => return rest.parse().ok().map(Self::Pid),
+            "inode" | "net" => return rest.trim_matches(['[', ']']).parse().ok().map(Self::Inode),
+            "ip" => return rest.parse().ok().map(Self::Ip),
+            "mac" => return rest.parse().ok().map(Self::Mac),
+            "netns" => return Some(Self::Netns(netns_dir.join(rest))),
+            "veth" => return Some(Self::Name(rest.to_owned())),
+            "cgroup" => return Some(Self::Cgroup(rest.to_owned())),
+            _ => {}
+        }
+        if let Ok(mac) = words.parse() {
+            return Some(Self::Mac(mac));
+        }
+        if let Ok(ip) = words.parse() {
+            return Some(Self::Ip(ip));
+        }
+        if let Ok(number) = words.parse::<u64>() {
+            return Some(match i32::try_from(number) {
+                Ok(pid) if number < FIRST_INODE => Self::Pid(pid),
+                _ => Self::Inode(number),
+            });
+        }
+        if words.starts_with('/') {
+            let path = PathBuf::from(words);
+            let is_netns = path.starts_with(netns_dir)
+                || path.starts_with("/var/run/netns")
+                || path.starts_with("/proc");
+            return Some(if is_netns { Self::Netns(path) } else { Self::Cgroup(words.to_owned()) });
+        }
+        (!words.is_empty()).then(|| Self::Name(words.to_owned()))
+    }
+}
+
+/// Runs the command.
+pub(crate) fn run(words: &str, config: &Config, format: Format) -> Result<ExitCode, Problem> {
+    let forms = "pid, inode, IP, MAC, host interface, cgroup path or name below /run/netns; \
+                 or with what it is in front: pid:, inode:, ip:, mac:, veth:, cgroup:, netns:";
+    let trace = Trace::parse(words, &config.netns_dir).ok_or_else(|| {
+        Problem::new(Exit::Usage, format!("{words:?} is nothing that a pod can be told by"), forms)
+    })?;
+    let inventory = Inventory::read(config)?;
+    let found = find(&inventory, &trace)?;
+    if found.is_empty() {
+        let message = format!("{words:?} belongs to no registered pod");
+        return Err(Problem::new(
+            Exit::NoTarget,
+            message,
+            "`porthole reconcile` finds what the registry has missed",
+        ));
+    }
+    show(&inventory, &found, format)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+type Found<'a> = Vec<(&'a Pod, Option<&'a Record>)>;
+
+fn find<'a>(inventory: &'a Inventory, trace: &Trace) -> Result<Found<'a>, Problem> {
+    let pod = |pod: Option<&'a Pod>| pod.into_iter().map(|pod| (pod, None)).collect();
+    Ok(match trace {
+        Trace::Pid(pid) => {
+            let process = Process::open(*pid)
+                .map_err(|error| Problem::new(Exit::NoTarget, error.to_string(), "see `ps` for what runs"))?;
+            inventory.of_process(&process).into_iter().collect()
+        }
+        Trace::Inode(ino) => inventory.of_namespace(*ino),
+        Trace::Ip(ip) => inventory.by_ip(*ip)?.into_iter().map(|pod| (pod, None)).collect(),
+        Trace::Mac(mac) => by_link(inventory, |link| link.mac == Some(*mac)),
+        Trace::Netns(path) => {
+            let id = NamespaceId::at(CWD, path).map_err(|errno| {
+                Problem::new(
+                    Exit::NoTarget,
+                    format!("{}: {errno}", path.display()),
+                    "`ip netns list` shows what there is",
+                )
+            })?;
+            pod(inventory.of_inode(id.ino))
+        }
+        Trace::Cgroup(path) => {
+            let path = path.trim_start_matches("/sys/fs/cgroup").trim_end_matches('/');
+            let within = |record: &&Record| {
+                record.cgroup.as_ref().is_some_and(|own| {
+                    path == own
+                        || path.strip_prefix(own.as_str()).is_some_and(|rest| rest.starts_with('/'))
+                        || own.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'))
+                })
+            };
+            let records =
+                inventory.pods.iter().flat_map(|pod| pod.containers.iter().map(move |record| (pod, record)));
+            records.filter(|(_, record)| within(record)).map(|(pod, record)| (pod, Some(record))).collect()
+        }
+        Trace::Name(name) => match by_interface(inventory, name) {
+            found if !found.is_empty() => found,
+            _ => pod(inventory
+                .pods
+                .iter()
+                .find(|pod| pod.pin.as_ref().is_some_and(|pin| pin.as_str() == name))),
+        },
+    })
+}
+
+impl Inventory {
+    /// The containers that have a namespace with this inode, of whatever kind; the pod if it is the network's.
+    fn of_namespace(&self, ino: u64) -> Found<'_> {
+        if let Some(pod) = self.of_inode(ino) {
+            return vec![(pod, None)];
+        }
+        let has = |record: &Record| record.namespaces.values().any(|ns| ns.id.ino == ino && !ns.host);
+        let records = self.pods.iter().flat_map(|pod| pod.containers.iter().map(move |record| (pod, record)));
+        records.filter(|(_, record)| has(record)).map(|(pod, record)| (pod, Some(record))).collect()
+    }
+}
+
+/// The pods that have an interface like this.
+fn by_link(inventory: &Inventory, wanted: impl Fn(&netlink::Link) -> bool) -> Found<'_> {
+    let opened: Vec<_> = inventory
+        .pods
+        .iter()
+        .filter(|pod| !pod.on_host_network)
+        .filter_map(|pod| Some((pod, inventory.open_netns(pod).ok()?)))
+        .collect();
+    let fds: Vec<_> = opened.iter().map(|(_, fd)| fd.as_fd()).collect();
+    let links = netlink::links_of_many(&fds);
+    let has = |links: &Result<Vec<netlink::Link>, netlink::Error>| {
+        links.as_ref().is_ok_and(|links| links.iter().any(&wanted))
+    };
+    opened.iter().zip(&links).filter(|(_, links)| has(links)).map(|((pod, _), _)| (*pod, None)).collect()
+}
+
+/// The pod at the other end of a host interface.
+fn by_interface<'a>(inventory: &'a Inventory, name: &str) -> Found<'a> {
+    let opened = inventory
+        .pods
+        .iter()
+        .filter(|pod| !pod.on_host_network)
+        .filter_map(|pod| Some((pod, inventory.open_netns(pod).ok()?)));
+    let is_end = |fd: &rustix::fd::OwnedFd| {
+        netlink::host_veth(fd.as_fd()).is_ok_and(|ends| ends.iter().any(|end| end.name == name))
+    };
+    opened.filter(|(_, fd)| is_end(fd)).map(|(pod, _)| (pod, None)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_is_what_it_looks_like_unless_it_says_what_it_is() {
+        let parse = |words| Trace::parse(words, Path::new("/run/netns")).unwrap();
+        assert_eq!(parse("4242"), Trace::Pid(4242));
+        assert_eq!(parse("4026532201"), Trace::Inode(4_026_532_201));
+        assert_eq!(parse("net:[4026532201]"), Trace::Inode(4_026_532_201));
+        assert_eq!(parse("10.88.0.7"), Trace::Ip("10.88.0.7".parse().unwrap()));
+        assert_eq!(parse("fd00::7"), Trace::Ip("fd00::7".parse().unwrap()));
+        assert_eq!(parse("02:42:0a:58:00:07"), Trace::Mac(Mac([2, 0x42, 0xa, 0x58, 0, 7])));
+        assert_eq!(parse("veth12ab"), Trace::Name("veth12ab".into()));
+        assert_eq!(parse("/run/netns/web-0"), Trace::Netns("/run/netns/web-0".into()));
+        assert_eq!(parse("/kubepods/pod1/c1"), Trace::Cgroup("/kubepods/pod1/c1".into()));
+        assert_eq!(parse("pid:7"), Trace::Pid(7));
+        assert_eq!(Trace::parse("", Path::new("/run/netns")), None);
+    }
+}

@@ -1,0 +1,316 @@
+//! `porthole inspect`: everything about one pod or container.
+
+use crate::cgroup::{self, Usage};
+use crate::inventory::{Inventory, Pod, host};
+use crate::list::short;
+use crate::netlink::{self, HostVeth, Link};
+use crate::output::{Format, or_dash, print, print_json};
+use crate::problem::Problem;
+use crate::target::Target;
+use porthole_registry::config::Config;
+use porthole_registry::identity::Kind;
+use porthole_registry::namespace::{NamespaceId, NamespaceKind};
+use porthole_registry::process::Process;
+use porthole_registry::record::Record;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// What no namespace isolates, whatever else is: the container sees the host's.
+const NEVER_ISOLATED: &str = "/proc/{meminfo,stat,loadavg,cpuinfo,uptime}, most of /sys, the kernel's log, modules and \
+keyrings, the SELinux policy";
+
+#[derive(Serialize)]
+struct Report<'a> {
+    pod: Option<&'a str>,
+    namespace: Option<&'a str>,
+    pin: Option<&'a str>,
+    network: Network,
+    containers: Vec<Container<'a>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    namespaces: BTreeMap<NamespaceKind, Shared>,
+    not_isolated: &'static str,
+}
+
+#[derive(Serialize)]
+struct Network {
+    inode: u64,
+    host: bool,
+    interfaces: Vec<Link>,
+    host_side: Vec<HostVeth>,
+}
+
+#[derive(Serialize)]
+struct Shared {
+    inode: u64,
+    host: bool,
+}
+
+#[derive(Serialize)]
+struct Container<'a> {
+    running: bool,
+    cgroup: Option<Usage>,
+    #[serde(flatten)]
+    record: &'a Record,
+}
+
+/// Runs the command.
+pub(crate) fn run(words: &str, config: &Config, format: Format) -> Result<ExitCode, Problem> {
+    let inventory = Inventory::read(config)?;
+    let (report, text) = match inventory.resolve(words)? {
+        Target::Pod(pod, record) => {
+            let network = network(inventory.open_netns(pod)?)?;
+            let records = record.map_or_else(|| pod.containers.iter().collect(), |record| vec![record]);
+            let containers: Vec<_> =
+                records.into_iter().map(|record| container(&inventory, record)).collect();
+            let report = Report {
+                pod: Some(&pod.name),
+                namespace: pod.namespace.as_deref(),
+                pin: pod.pin.as_ref().map(|pin| pin.as_str()),
+                network,
+                containers,
+                namespaces: BTreeMap::new(),
+                not_isolated: NEVER_ISOLATED,
+            };
+            let text = text(&report, &pod.label());
+            (report, text)
+        }
+        Target::Process(process) => {
+            let netns = process.open_namespace(NamespaceKind::Net);
+            let netns = netns
+                .map_err(|errno| Problem::failed(format!("open /proc/{}/ns/net: {errno}", process.pid())))?;
+            let mut report = anonymous(network(netns)?);
+            report.namespaces = shared(&process)?;
+            let text = text(&report, &format!("process {} (of no registered container)", process.pid()));
+            (report, text)
+        }
+        Target::Netns(path) => {
+            let report = anonymous(network(open_netns(&path)?)?);
+            let text = text(&report, &format!("{} (of no registered container)", path.display()));
+            (report, text)
+        }
+    };
+    if format == Format::Json {
+        print_json(&report)?
+    } else {
+        print(&text)?
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Opens a network namespace by path; what is no nsfs file is refused when it is entered.
+pub(crate) fn open_netns(path: &Path) -> Result<OwnedFd, Problem> {
+    openat(CWD, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| Problem::failed(format!("open {}: {errno}", path.display())))
+}
+
+const fn anonymous(network: Network) -> Report<'static> {
+    let containers = Vec::new();
+    Report {
+        pod: None,
+        namespace: None,
+        pin: None,
+        network,
+        containers,
+        namespaces: BTreeMap::new(),
+        not_isolated: NEVER_ISOLATED,
+    }
+}
+
+fn network(netns: OwnedFd) -> Result<Network, Problem> {
+    let id = NamespaceId::of(&netns)
+        .map_err(|errno| Problem::failed(format!("fstat of the network namespace: {errno}")))?;
+    let is_host = host()?.namespace(NamespaceKind::Net) == Some(id);
+    Ok(Network {
+        inode: id.ino,
+        host: is_host,
+        interfaces: netlink::addresses(netns.as_fd())?,
+        host_side: if is_host { Vec::new() } else { netlink::host_veth(netns.as_fd())? },
+    })
+}
+
+fn container<'a>(inventory: &Inventory, record: &'a Record) -> Container<'a> {
+    let process = inventory.process(record);
+    let cgroup = process.as_ref().and_then(|process| process.read("cgroup").ok());
+    let cgroup = cgroup.map(|text| cgroup::usage(&String::from_utf8_lossy(&text)));
+    Container { running: process.is_some(), cgroup, record }
+}
+
+fn shared(process: &Process) -> Result<BTreeMap<NamespaceKind, Shared>, Problem> {
+    let host = host()?;
+    let of = |kind| {
+        let id = process.namespace(kind).ok()?;
+        Some((kind, Shared { inode: id.ino, host: host.namespace(kind) == Some(id) }))
+    };
+    Ok(NamespaceKind::ALL.into_iter().filter_map(of).collect())
+}
+
+fn text(report: &Report<'_>, title: &str) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = write_text(&mut text, report, title);
+    text
+}
+
+fn write_text(out: &mut String, report: &Report<'_>, title: &str) -> std::fmt::Result {
+    writeln!(out, "{title}")?;
+    if let Some(pin) = report.pin {
+        writeln!(out, "  pin         {pin}  (ip netns exec {pin} …)")?;
+    }
+    let Network { inode, host, interfaces, host_side } = &report.network;
+    writeln!(out, "  network     net:[{inode}]{}", if *host { "  THE HOST'S: not isolated" } else { "" })?;
+    for link in interfaces.iter().filter(|_| !host) {
+        let addresses: Vec<_> = link.addresses.iter().map(|(ip, prefix)| format!("{ip}/{prefix}")).collect();
+        let state = if link.up { "up" } else { "down" };
+        writeln!(
+            out,
+            "    {:<10}{:<5}{}  mtu {}  {}",
+            link.name,
+            state,
+            or_dash(link.mac),
+            link.mtu,
+            addresses.join(" ")
+        )?;
+    }
+    for veth in host_side {
+        let bridge = veth.master.as_ref().map(|bridge| format!(", port of {bridge}")).unwrap_or_default();
+        writeln!(
+            out,
+            "    {} is {} on the host (interface {}{bridge})",
+            veth.container_interface, veth.name, veth.index
+        )?;
+    }
+    for container in &report.containers {
+        write_container(out, container)?;
+    }
+    if report.containers.is_empty() && report.pod.is_some() {
+        writeln!(out, "  no container is running or registered: only the pin is left of the pod's network")?;
+    }
+    for (kind, ns) in &report.namespaces {
+        writeln!(
+            out,
+            "  {kind:<12}[{}]{}",
+            ns.inode,
+            if ns.host { "  the host's: not isolated" } else { "" }
+        )?;
+    }
+    writeln!(out, "  never isolated: {}", report.not_isolated)
+}
+
+fn write_container(out: &mut String, container: &Container<'_>) -> std::fmt::Result {
+    let record = container.record;
+    let kind = if record.kind == Kind::Sandbox { "sandbox" } else { "container" };
+    writeln!(out, "  {kind} {}", Pod::container_label(record))?;
+    writeln!(out, "    id        {}", record.id)?;
+    writeln!(out, "    engine    {}", record.engine)?;
+    let state = if container.running { format!("pid {}", record.pid) } else { "ended".to_owned() };
+    writeln!(out, "    process   {state}, registered {} by {}", record.created, record.stage)?;
+    if let Some(image) = &record.image {
+        writeln!(out, "    image     {image}")?;
+    }
+    writeln!(out, "    bundle    {}", record.bundle.display())?;
+    if let Some(rootfs) = &record.rootfs {
+        writeln!(out, "    rootfs    {}", rootfs.display())?;
+    }
+    let of_host: Vec<_> =
+        record.namespaces.iter().filter(|(_, ns)| ns.host).map(|(kind, _)| kind.proc_name()).collect();
+    let own: Vec<_> = record
+        .namespaces
+        .iter()
+        .filter(|(_, ns)| !ns.host)
+        .map(|(kind, ns)| format!("{kind}:[{}]", ns.id.ino))
+        .collect();
+    writeln!(out, "    isolated  {}", or_dash(Some(own.join(" "))))?;
+    writeln!(out, "    shared    with the host: {}", or_dash(Some(of_host.join(" "))))?;
+    write_security(out, record)?;
+    if let Some(cgroup) = &record.cgroup {
+        writeln!(out, "    cgroup    {cgroup}")?;
+    }
+    container.cgroup.as_ref().map_or(Ok(()), |usage| write_usage(out, usage))
+}
+
+fn write_security(out: &mut String, record: &Record) -> std::fmt::Result {
+    let security = &record.security;
+    let yes = |flag| if flag { "yes" } else { "no" };
+    writeln!(
+        out,
+        "    security  uid {} gid {}, no new privileges: {}, seccomp: {}, SELinux: {}, AppArmor: {}",
+        security.uid,
+        security.gid,
+        yes(security.no_new_privileges),
+        yes(security.seccomp),
+        or_dash(security.selinux.as_ref()),
+        or_dash(security.apparmor.as_ref()),
+    )?;
+    if let Some([uid, gid]) = security.userns_owner {
+        writeln!(out, "              root inside is uid {uid} gid {gid} on the host")?;
+    }
+    let names: Vec<_> = security.capabilities.iter().map(|name| name.trim_start_matches("CAP_")).collect();
+    writeln!(out, "              capabilities: {}", or_dash(Some(names.join(" "))))
+}
+
+fn write_usage(out: &mut String, usage: &Usage) -> std::fmt::Result {
+    let limit = |limit: Option<String>| limit.unwrap_or_else(|| "no limit".to_owned());
+    writeln!(
+        out,
+        "    memory    {} of {}{}",
+        or_dash(usage.memory_used.map(bytes)),
+        limit(usage.memory_limit.map(bytes)),
+        usage
+            .oom_kills
+            .filter(|&kills| kills > 0)
+            .map(|kills| format!(", OOM kills: {kills}"))
+            .unwrap_or_default(),
+    )?;
+    let used = usage.cpu_seconds.map(|seconds| {
+        let time = std::time::Duration::from_secs_f64(seconds);
+        if time.as_secs() < 10 { format!("{seconds:.2}s") } else { short(time) }
+    });
+    writeln!(
+        out,
+        "    cpu       {} used, {}",
+        or_dash(used),
+        limit(usage.cpu_limit.map(|cpus| format!("{cpus:.2} CPUs")))
+    )?;
+    writeln!(
+        out,
+        "    pids      {} of {}",
+        or_dash(usage.pids_used),
+        limit(usage.pids_limit.map(|pids| pids.to_string()))
+    )
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
+fn bytes(count: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let step = units
+        .iter()
+        .enumerate()
+        .rev()
+        .find(|(power, _)| count >= 1 << (10 * power))
+        .map_or(0, |(power, _)| power);
+    let value = count as f64 / (1_u64 << (10 * step)) as f64;
+    if step == 0 { format!("{count} B") } else { format!("{value:.1} {}", units[step]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_shown_in_the_largest_unit_that_they_fill() {
+        for (count, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (268_435_456, "256.0 MiB"),
+            (u64::MAX, "16777216.0 TiB"),
+        ] {
+            assert_eq!(bytes(count), text);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Everything the registry knows, read once: the pods of this node and their containers.
+
+use crate::exit::Exit;
+use crate::problem::Problem;
+use porthole_registry::config::Config;
+use porthole_registry::container_id::ContainerId;
+use porthole_registry::host::{Host, boot_id};
+use porthole_registry::identity::Kind;
+use porthole_registry::namespace::NamespaceId;
+use porthole_registry::naming::PinName;
+use porthole_registry::process::Process;
+use porthole_registry::record::Record;
+use porthole_registry::registration::Registry;
+use porthole_registry::store::Store;
+use porthole_registry::{Error, Found, NetnsDir};
+use rustix::fd::OwnedFd;
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+/// Containers that share a network namespace; on the host's network, those that say they are one pod.
+#[derive(Debug)]
+pub(crate) struct Pod {
+    pub(crate) name: String,
+    pub(crate) namespace: Option<String>,
+    pub(crate) netns: Option<NamespaceId>,
+    pub(crate) on_host_network: bool,
+    pub(crate) pin: Option<PinName>,
+    /// Empty for a pod in back-off, of which only the pin is left. The sandbox is the last.
+    pub(crate) containers: Vec<Record>,
+}
+
+impl Pod {
+    /// `NAMESPACE/NAME`, or the name alone where there is no namespace: a target that means this pod.
+    pub(crate) fn label(&self) -> String {
+        self.namespace
+            .as_ref()
+            .map_or_else(|| self.name.clone(), |namespace| format!("{namespace}/{}", self.name))
+    }
+
+    /// What the container is called within the pod.
+    pub(crate) fn container_label(record: &Record) -> String {
+        match (&record.name, record.kind) {
+            (Some(name), _) => name.clone(),
+            (None, Kind::Sandbox) => "(sandbox)".to_owned(),
+            (None, Kind::Container) => record.id.short().to_owned(),
+        }
+    }
+}
+
+/// The registry's contents.
+#[derive(Debug)]
+pub(crate) struct Inventory {
+    pub(crate) pods: Vec<Pod>,
+    pub(crate) boot_id: String,
+    /// Files of the registry that cannot be read as records, and why.
+    pub(crate) bad: Vec<Error>,
+    config: Config,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord, Hash, Clone)]
+enum Key {
+    Netns(NamespaceId),
+    Sandbox(String),
+    Container(ContainerId),
+}
+
+impl Inventory {
+    /// Reads the registry. That there is none yet is no error.
+    pub(crate) fn read(config: &Config) -> Result<Self, Problem> {
+        let boot_id = boot_id().map_err(|errno| Problem::failed(format!("read the boot id: {errno}")))?;
+        let mut inventory = Self { pods: Vec::new(), boot_id, bad: Vec::new(), config: config.clone() };
+        let Some(store) = Store::open(&config.run_dir)? else { return Ok(inventory) };
+        let mut pods: BTreeMap<Key, Vec<Record>> = BTreeMap::new();
+        for (_, record) in store.records()? {
+            match record {
+                Ok(record) => pods.entry(key(&record)).or_default().push(record),
+                Err(error) => inventory.bad.push(error),
+            }
+        }
+        inventory.pods = pods.into_values().map(pod).collect();
+        let known: HashMap<u64, usize> =
+            inventory.pods.iter().enumerate().filter_map(|(at, pod)| Some((pod.netns?.ino, at))).collect();
+        for ino in store.idle()? {
+            if !known.contains_key(&ino) {
+                inventory.pods.extend(idle_pod(&store, config, ino)?);
+            }
+        }
+        inventory.pods.sort_by(|a, b| (&a.name, &a.namespace).cmp(&(&b.name, &b.namespace)));
+        Ok(inventory)
+    }
+
+    /// The registry to change.
+    pub(crate) fn registry(config: &Config) -> Result<Registry, Problem> {
+        Ok(Registry::new(Store::create(&config.run_dir)?, config.netns_dir.clone()))
+    }
+
+    /// The live process of a record, if it has one still.
+    pub(crate) fn process(&self, record: &Record) -> Option<Process> {
+        record.process(&self.boot_id).ok()
+    }
+
+    /// A descriptor of the pod's network namespace: from its pin, or from any live member. Verified by inode, so that a
+    /// name that was given away meanwhile is not entered.
+    pub(crate) fn open_netns(&self, pod: &Pod) -> Result<OwnedFd, Problem> {
+        if let Some(fd) = self.open_pin(pod) {
+            return Ok(fd);
+        }
+        for record in &pod.containers {
+            let Some(process) = self.process(record) else { continue };
+            if let Ok(fd) = process.open_namespace(porthole_registry::namespace::NamespaceKind::Net)
+                && (pod.netns.is_none() || NamespaceId::of(&fd).ok() == pod.netns)
+            {
+                return Ok(fd);
+            }
+        }
+        Err(Problem::new(
+            Exit::NoTarget,
+            format!("{}: its network namespace has gone: no live container, no pin", pod.label()),
+            "run `porthole reconcile`",
+        ))
+    }
+
+    fn open_pin(&self, pod: &Pod) -> Option<OwnedFd> {
+        let path = self.config.netns_dir.join(pod.pin.as_ref()?.as_str());
+        let fd = openat(
+            CWD,
+            &path,
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .ok()?;
+        (NamespaceId::of(&fd).ok() == pod.netns).then_some(fd)
+    }
+
+    /// Where the pins are.
+    pub(crate) fn netns_dir(&self) -> &Path {
+        &self.config.netns_dir
+    }
+}
+
+/// The host's namespaces.
+pub(crate) fn host() -> Result<Host, Problem> {
+    Host::open().map_err(|errno| Problem::failed(format!("open /proc/1/ns: {errno}")))
+}
+
+fn key(record: &Record) -> Key {
+    let sandbox = || record.pod.as_ref().and_then(|pod| pod.sandbox_id.clone().or_else(|| pod.uid.clone()));
+    match record.netns().filter(|netns| !netns.host) {
+        Some(netns) => Key::Netns(netns.id),
+        None => sandbox().map_or_else(|| Key::Container(record.id.clone()), Key::Sandbox),
+    }
+}
+
+fn pod(mut containers: Vec<Record>) -> Pod {
+    containers.sort_by(|a, b| {
+        (a.kind == Kind::Sandbox, &a.name, &a.id).cmp(&(b.kind == Kind::Sandbox, &b.name, &b.id))
+    });
+    let named = containers.iter().find_map(|record| record.pod.as_ref());
+    let first = containers.first();
+    let alone = || first.map(|record| record.name.clone().unwrap_or_else(|| record.id.short().to_owned()));
+    Pod {
+        name: named.map(|pod| pod.name.clone()).or_else(alone).unwrap_or_default(),
+        namespace: named.and_then(|pod| pod.namespace.clone()),
+        netns: first.and_then(|record| record.netns()).map(|netns| netns.id),
+        on_host_network: first.is_some_and(Record::on_host_network),
+        pin: containers.iter().find_map(|record| record.pin.as_ref()).map(|pin| pin.name.clone()),
+        containers,
+    }
+}
+
+/// A pod without containers: the pin, and what the index says of whose it is.
+fn idle_pod(store: &Store, config: &Config, ino: u64) -> Result<Option<Pod>, Problem> {
+    let Some(pin) = store.pin_name(ino)? else { return Ok(None) };
+    let Some(dir) = NetnsDir::open(&config.netns_dir)? else { return Ok(None) };
+    let Found::Inode(id) = dir.look(&pin)? else { return Ok(None) };
+    if id.ino != ino {
+        return Ok(None);
+    }
+    let label = store.pod(ino)?.unwrap_or_default();
+    let (namespace, name) = label.split_once('/').unwrap_or(("", &label));
+    Ok(Some(Pod {
+        name: if name.is_empty() { pin.to_string() } else { name.to_owned() },
+        namespace: Some(namespace.to_owned()).filter(|namespace| !namespace.is_empty()),
+        netns: Some(id),
+        on_host_network: false,
+        pin: Some(pin),
+        containers: Vec::new(),
+    }))
+}

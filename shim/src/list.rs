@@ -1,0 +1,237 @@
+//! `porthole list`: the pods and containers of this node.
+
+use crate::inventory::{Inventory, Pod};
+use crate::output::{Format, or_dash, print, print_json, table};
+use crate::problem::Problem;
+use porthole_registry::config::Config;
+use porthole_registry::identity::{Engine, Kind};
+use porthole_registry::namespace::NamespaceKind;
+use porthole_registry::record::Record;
+use serde::Serialize;
+use std::io::IsTerminal;
+use std::net::IpAddr;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+/// What to list.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct ListArgs {
+    /// Only pods whose pin, name or namespace contains this
+    filter: Option<String>,
+    /// Only pods of this namespace
+    #[arg(short, long, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+    /// Only containers of this engine: containerd, cri-o, podman, docker, nerdctl, unknown
+    #[arg(short, long)]
+    engine: Option<String>,
+    /// A column for the inode of every namespace; those that are the host's are marked with *
+    #[arg(long)]
+    all_namespaces_types: bool,
+    /// Again every so many seconds, until interrupted
+    #[arg(short, long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    watch: Option<u64>,
+}
+
+/// One line of the list, with names that stay as they are.
+#[derive(Serialize)]
+pub(crate) struct Row<'a> {
+    pod: &'a str,
+    namespace: Option<&'a str>,
+    container: Option<String>,
+    pin: Option<&'a str>,
+    netns: Option<u64>,
+    host_network: bool,
+    ips: &'a [IpAddr],
+    running: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record: Option<&'a Record>,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &ListArgs, config: &Config, format: Format) -> Result<ExitCode, Problem> {
+    loop {
+        let inventory = Inventory::read(config)?;
+        for error in &inventory.bad {
+            crate::output::to_stderr(&format!("porthole: {error}; {}", error.remedy().unwrap_or_default()));
+        }
+        let text = render(args, &inventory, format)?;
+        if args.watch.is_some() && std::io::stdout().is_terminal() {
+            print("\x1b[H\x1b[2J")?;
+        }
+        print(&text)?;
+        match args.watch {
+            Some(seconds) => std::thread::sleep(Duration::from_secs(seconds)),
+            None => return Ok(ExitCode::SUCCESS),
+        }
+    }
+}
+
+fn render(args: &ListArgs, inventory: &Inventory, format: Format) -> Result<String, Problem> {
+    let addresses = inventory.addresses();
+    let pods = inventory.pods.iter().zip(&addresses).filter(|(pod, _)| args.selects(pod));
+    let rows: Vec<_> = pods.flat_map(|(pod, ips)| rows(inventory, pod, ips, format, args)).collect();
+    if format == Format::Json {
+        let text =
+            serde_json::to_string_pretty(&rows).map_err(|e| Problem::failed(format!("write JSON: {e}")))?;
+        return Ok(text + "\n");
+    }
+    Ok(as_table(&rows, format, args.all_namespaces_types))
+}
+
+/// The rows of one pod, for other commands that show it the same way.
+pub(crate) fn show(
+    inventory: &Inventory,
+    found: &[(&Pod, Option<&Record>)],
+    format: Format,
+) -> Result<(), Problem> {
+    let addresses = inventory.addresses();
+    let of = |pod: &Pod| {
+        inventory.pods.iter().position(|other| std::ptr::eq(other, pod)).and_then(|at| addresses.get(at))
+    };
+    let mut all = Vec::new();
+    for (pod, record) in found {
+        let ips = of(pod).map(Vec::as_slice).unwrap_or_default();
+        match record {
+            Some(record) => all.push(row(inventory, pod, Some(record), ips)),
+            None => all.extend(rows(inventory, pod, ips, format, &ListArgs::default())),
+        }
+    }
+    if format == Format::Json { print_json(&all) } else { print(&as_table(&all, format, false)) }
+}
+
+impl ListArgs {
+    fn selects(&self, pod: &Pod) -> bool {
+        let contains = |text: Option<&str>| {
+            self.filter.as_ref().is_none_or(|filter| text.is_some_and(|text| text.contains(filter.as_str())))
+        };
+        let texts =
+            [Some(pod.name.as_str()), pod.namespace.as_deref(), pod.pin.as_ref().map(|pin| pin.as_str())];
+        texts.into_iter().any(contains)
+            && self.namespace.as_ref().is_none_or(|wanted| pod.namespace.as_ref() == Some(wanted))
+            && (self.engine.is_none()
+                || pod.containers.iter().any(|record| self.selects_engine(record.engine)))
+    }
+
+    fn selects_engine(&self, engine: Engine) -> bool {
+        self.engine.as_ref().is_none_or(|wanted| wanted == engine.as_str())
+    }
+}
+
+/// The sandbox has a row of its own only where it is all there is, or where everything is asked for.
+fn rows<'a>(
+    inventory: &Inventory,
+    pod: &'a Pod,
+    ips: &'a [IpAddr],
+    format: Format,
+    args: &ListArgs,
+) -> Vec<Row<'a>> {
+    if pod.containers.is_empty() {
+        return vec![row(inventory, pod, None, ips)];
+    }
+    let alone = pod.containers.iter().all(|record| record.kind == Kind::Sandbox);
+    let shown = pod.containers.iter().filter(|record| {
+        (alone || record.kind == Kind::Container || format != Format::Table)
+            && args.selects_engine(record.engine)
+    });
+    shown.map(|record| row(inventory, pod, Some(record), ips)).collect()
+}
+
+fn row<'a>(inventory: &Inventory, pod: &'a Pod, record: Option<&'a Record>, ips: &'a [IpAddr]) -> Row<'a> {
+    Row {
+        pod: &pod.name,
+        namespace: pod.namespace.as_deref(),
+        container: record.map(Pod::container_label),
+        pin: pod.pin.as_ref().map(|pin| pin.as_str()),
+        netns: pod.netns.map(|id| id.ino),
+        host_network: pod.on_host_network,
+        ips,
+        running: record.is_some_and(|record| inventory.process(record).is_some()),
+        record,
+    }
+}
+
+fn as_table(rows: &[Row<'_>], format: Format, every_kind: bool) -> String {
+    let mut header = vec!["POD", "NAMESPACE", "CONTAINER", "ENGINE", "PID", "NETNS", "IPS", "AGE"];
+    let wide = format == Format::Wide;
+    if wide {
+        header.extend(["PIN", "ID", "KIND", "IMAGE", "CGROUP"]);
+    }
+    if every_kind {
+        header.extend(["MNT", "PID-NS", "IPC", "UTS", "USER", "CGROUP-NS", "TIME"]);
+    }
+    let cells = rows.iter().map(|row| {
+        let record = row.record;
+        let netns =
+            if row.host_network { Some("host".to_owned()) } else { row.netns.map(|ino| ino.to_string()) };
+        let ips: Vec<_> = row.ips.iter().map(ToString::to_string).collect();
+        let pid = record.map(|record| if row.running { record.pid.to_string() } else { "ended".to_owned() });
+        let mut cells = vec![
+            row.pod.to_owned(),
+            or_dash(row.namespace),
+            or_dash(row.container.as_ref()),
+            or_dash(record.map(|record| record.engine)),
+            or_dash(pid),
+            or_dash(netns),
+            or_dash(Some(ips.join(","))),
+            or_dash(record.and_then(age)),
+        ];
+        if wide {
+            cells.extend([
+                or_dash(row.pin),
+                or_dash(record.map(|record| record.id.short())),
+                or_dash(record.map(|r| if r.kind == Kind::Sandbox { "sandbox" } else { "container" })),
+                or_dash(record.and_then(|record| record.image.as_ref())),
+                or_dash(record.and_then(|record| record.cgroup.as_ref())),
+            ]);
+        }
+        if every_kind {
+            cells.extend(NamespaceKind::ALL.iter().skip(1).map(|kind| {
+                let ns = record.and_then(|record| record.namespaces.get(kind));
+                or_dash(ns.map(|ns| format!("{}{}", ns.id.ino, if ns.host { "*" } else { "" })))
+            }));
+        }
+        cells
+    });
+    table(&header, &cells.collect::<Vec<_>>())
+}
+
+fn age(record: &Record) -> Option<String> {
+    let since = humantime::parse_rfc3339(&record.created).ok()?;
+    // A clock that was set back makes it negative: nothing to show then.
+    Some(short(SystemTime::now().duration_since(since).ok()?))
+}
+
+/// A duration in its two largest units at most, as kubectl shows ages.
+pub(crate) fn short(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..600 => format!("{minutes}m{}s", seconds % 60),
+        600..7200 => format!("{minutes}m"),
+        7200..86_400 => format!("{hours}h{}m", minutes % 60),
+        86_400..864_000 => format!("{days}d{}h", hours % 24),
+        _ => format!("{days}d"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_have_two_units_at_most() {
+        for (seconds, text) in [
+            (0, "0s"),
+            (119, "119s"),
+            (150, "2m30s"),
+            (3600, "60m"),
+            (9000, "2h30m"),
+            (90_000, "1d1h"),
+            (8_640_000, "100d"),
+        ] {
+            assert_eq!(short(Duration::from_secs(seconds)), text);
+        }
+    }
+}
