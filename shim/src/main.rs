@@ -1,33 +1,43 @@
 //! The command line.
 #![allow(dead_code, missing_docs, unreachable_pub, unused_imports, reason = "development only")]
+mod demo;
 mod netlink;
-use std::os::fd::AsFd;
-fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    match args[1].as_str() {
-        "many" => {
-            let t0 = std::time::Instant::now();
-            let files: Vec<_> = std::fs::read_dir("/run/netns").unwrap().map(|e| std::fs::File::open(e.unwrap().path()).unwrap()).collect();
-            let opened = t0.elapsed();
-            let fds: Vec<_> = files.iter().map(|f| f.as_fd()).collect();
-            for _ in 0..3 {
-                let t1 = std::time::Instant::now();
-                let r = netlink::addresses_of_many(&fds);
-                let e = t1.elapsed();
-                let ok = r.iter().filter(|r| r.is_ok()).count();
-                let n: usize = r.iter().flatten().map(Vec::len).sum();
-                println!("{} ns, {ok} ok, {n} addresses, open {opened:?}, ask {e:?} = {:?} each; first {:?}", fds.len(), e / fds.len() as u32, r[0]);
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+struct Cli {
+    #[arg(long)]
+    config: Option<std::path::PathBuf>,
+    #[command(subcommand)]
+    command: Cmd,
+}
+#[derive(Subcommand)]
+enum Cmd {
+    Demo(demo::DemoArgs),
+    List,
+    Inspect { target: String },
+    Exec { target: String, #[arg(last = true)] words: Vec<String> },
+}
+fn main() -> ExitCode {
+    if let Some(code) = demo::guest(std::env::args_os()) {
+        return code;
+    }
+    let cli = Cli::parse();
+    let places = demo::Places { run_dir: "/run/porthole".into(), netns_dir: "/run/netns".into(), config: cli.config };
+    match cli.command {
+        Cmd::Demo(args) => match demo::run(&args, &places) {
+            Ok(code) => code,
+            Err(e) => {
+                let mut line = e.to_string();
+                let mut c = std::error::Error::source(&e);
+                while let Some(s) = c { line += &format!(": {s}"); c = s.source(); }
+                eprintln!("porthole: {line}");
+                if let Some(r) = e.remedy() { eprintln!("help: {r}"); }
+                ExitCode::FAILURE
             }
-            let t1 = std::time::Instant::now();
-            let r = netlink::links_of_many(&fds);
-            println!("links_of_many {:?} {:?}", t1.elapsed(), r[0]);
-        }
-        "one" => {
-            let f = std::fs::File::open(&args[2]).unwrap();
-            for l in netlink::addresses(f.as_fd()).unwrap() { println!("{l:?}"); }
-            println!("{:?}", netlink::host_veth(f.as_fd()));
-            println!("{:?}", netlink::namespace_ids(&[f.as_fd()]));
-        }
-        _ => {}
+        },
+        Cmd::Exec { target, words } => std::process::Command::new("ip").args(["netns", "exec", &target]).args(&words).status().map_or(ExitCode::FAILURE, |_| ExitCode::SUCCESS),
+        _ => ExitCode::SUCCESS,
     }
 }
