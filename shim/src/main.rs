@@ -16,28 +16,44 @@ struct Cli {
 enum Cmd {
     Demo(demo::DemoArgs),
     List,
-    Inspect { target: String },
-    Exec { target: String, #[arg(last = true)] words: Vec<String> },
+    Inspect {
+        target: String,
+    },
+    Exec {
+        target: String,
+        #[arg(last = true)]
+        words: Vec<String>,
+    },
 }
 fn main() -> ExitCode {
     if let Some(code) = demo::guest(std::env::args_os()) {
         return code;
     }
     let cli = Cli::parse();
-    let places = demo::Places { run_dir: "/run/porthole".into(), netns_dir: "/run/netns".into(), config: cli.config };
+    let places =
+        demo::Places { run_dir: "/run/porthole".into(), netns_dir: "/run/netns".into(), config: cli.config };
     match cli.command {
         Cmd::Demo(args) => match demo::run(&args, &places) {
             Ok(code) => code,
             Err(e) => {
                 let mut line = e.to_string();
                 let mut c = std::error::Error::source(&e);
-                while let Some(s) = c { line += &format!(": {s}"); c = s.source(); }
+                while let Some(s) = c {
+                    line += &format!(": {s}");
+                    c = s.source();
+                }
                 eprintln!("porthole: {line}");
-                if let Some(r) = e.remedy() { eprintln!("help: {r}"); }
+                if let Some(r) = e.remedy() {
+                    eprintln!("help: {r}");
+                }
                 ExitCode::FAILURE
             }
         },
-        Cmd::Exec { target, words } => std::process::Command::new("ip").args(["netns", "exec", &target]).args(&words).status().map_or(ExitCode::FAILURE, |_| ExitCode::SUCCESS),
+        Cmd::Exec { target, words } => std::process::Command::new("ip")
+            .args(["netns", "exec", &target])
+            .args(&words)
+            .status()
+            .map_or(ExitCode::FAILURE, |_| ExitCode::SUCCESS),
         _ => ExitCode::SUCCESS,
     }
 }

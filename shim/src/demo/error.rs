@@ -121,8 +121,7 @@ impl Error {
             Self::NoCgroups => "mount -t cgroup2 none /sys/fs/cgroup".to_owned(),
             Self::Running { .. } => "porthole demo --end".to_owned(),
             Self::NotPinned { .. } => {
-                "the hook says why: on stderr, or journalctl -t porthole-hook; journalctl is not everywhere, see also /var/log/syslog"
-                    .to_owned()
+                "the hook says why in the system log: journalctl -t porthole-hook".to_owned()
             }
             Self::Leftovers(_) => "porthole demo --end, then porthole reconcile".to_owned(),
             Self::Network(error) => return error.remedy().map(str::to_owned),

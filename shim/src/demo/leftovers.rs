@@ -104,7 +104,7 @@ impl Counts {
             records: entries(&places.records()).count(),
             index: entries(&places.run_dir.join("netns")).count(),
             interfaces: netlink::host_links()?.len(),
-            cgroups: cgroup_mounts().iter().flat_map(|mount| entries(mount)).filter(|e| is_ours(e)).count(),
+            cgroups: cgroup_mounts().iter().flat_map(|mount| entries(mount)).filter(is_ours).count(),
         })
     }
 
@@ -150,7 +150,9 @@ fn restore_controllers(before: &str) {
 
 fn mounts_of_kinds(mountinfo: &str, kinds: &[&str]) -> Vec<PathBuf> {
     let is_wanted = |line: &&str| {
-        line.split_once(" - ").and_then(|(_, rest)| rest.split(' ').next()).is_some_and(|kind| kinds.contains(&kind))
+        line.split_once(" - ")
+            .and_then(|(_, rest)| rest.split(' ').next())
+            .is_some_and(|kind| kinds.contains(&kind))
     };
     mountinfo.lines().filter(is_wanted).filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from).collect()
 }
@@ -190,7 +192,8 @@ fn record(places: &Places, member: &Member) -> PathBuf {
 /// Tells the hook that a container is gone, in the runtime's place.
 fn poststop(places: &Places, pod: &Pod, member: &Member) -> io::Result<()> {
     let bundle = places.demo_dir().join(member.role.name());
-    let state = json!({"ociVersion": "1.0.2", "id": member.id, "status": "stopped", "pid": 0, "bundle": bundle});
+    let state =
+        json!({"ociVersion": "1.0.2", "id": member.id, "status": "stopped", "pid": 0, "bundle": bundle});
     let mut command = Command::new(&pod.hook);
     if let Some(config) = &places.config {
         command.arg("--config").arg(config);

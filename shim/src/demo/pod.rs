@@ -75,10 +75,16 @@ pub(super) struct Pod {
 
 impl Pod {
     /// A new pod with ids that nobody has.
-    pub(super) fn plan(hook: &Path, addresses: (Ipv4Addr, Ipv4Addr), controllers: Option<String>) -> Result<Self, Error> {
+    pub(super) fn plan(
+        hook: &Path,
+        addresses: (Ipv4Addr, Ipv4Addr),
+        controllers: Option<String>,
+    ) -> Result<Self, Error> {
         let mut random = [0; 112];
         let source = Path::new("/dev/urandom");
-        File::open(source).and_then(|mut f| f.read_exact(&mut random)).map_err(Error::file("read", source))?;
+        File::open(source)
+            .and_then(|mut f| f.read_exact(&mut random))
+            .map_err(Error::file("read", source))?;
         let text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
         let (ids, rest) = text.split_at(3 * 64);
         let members = [Role::Sandbox, Role::App, Role::Sidecar]
@@ -86,8 +92,14 @@ impl Pod {
             .zip(ids.as_bytes().chunks(64))
             .map(|(role, id)| Member { role, id: String::from_utf8_lossy(id).into_owned() })
             .collect();
-        let uid =
-            format!("{}-{}-4{}-8{}-{}", &rest[..8], &rest[8..12], &rest[13..16], &rest[17..20], &rest[20..32]);
+        let uid = format!(
+            "{}-{}-4{}-8{}-{}",
+            &rest[..8],
+            &rest[8..12],
+            &rest[13..16],
+            &rest[17..20],
+            &rest[20..32]
+        );
         Ok(Self {
             uid,
             members,
@@ -134,7 +146,13 @@ impl Pod {
     }
 
     /// The OCI configuration of a member; `sandbox_pid` is what the others join.
-    pub(super) fn config(&self, member: &Member, program: &Path, places: &Places, sandbox_pid: Option<i32>) -> Value {
+    pub(super) fn config(
+        &self,
+        member: &Member,
+        program: &Path,
+        places: &Places,
+        sandbox_pid: Option<i32>,
+    ) -> Value {
         let duty = if member.role == Role::App { "__demo-server" } else { "__demo-wait" };
         let mut config = json!({
             "ociVersion": "1.0.2",
@@ -211,7 +229,11 @@ mod tests {
     }
 
     fn places() -> Places {
-        Places { run_dir: "/run/porthole".into(), netns_dir: "/run/netns".into(), config: Some("/c.toml".into()) }
+        Places {
+            run_dir: "/run/porthole".into(),
+            netns_dir: "/run/netns".into(),
+            config: Some("/c.toml".into()),
+        }
     }
 
     #[test]

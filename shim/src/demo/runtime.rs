@@ -3,6 +3,7 @@
 //! It clones processes, so the caller has to be single-threaded.
 
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,9 +12,7 @@ use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::error::LibcontainerError;
 use libcontainer::syscall::syscall::SyscallType;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, waitpid,
-};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, waitpid};
 
 use super::pod::Member;
 use super::{Error, Places};
@@ -76,11 +75,19 @@ pub(super) fn kill_process(pid: Pid) -> std::io::Result<()> {
         other => other?,
     };
     match pidfd_send_signal(&pidfd, Signal::KILL) {
-        Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-        Err(error) => return Err(error.into()),
+        Ok(()) | Err(rustix::io::Errno::SRCH) => bury(pid, &pidfd),
+        Err(error) => Err(error.into()),
     }
+}
+
+/// Waits a while for a process to end by itself.
+pub(super) fn await_end(pid: Pid) -> std::io::Result<()> {
+    bury(pid, &pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+fn bury(pid: Pid, pidfd: &OwnedFd) -> std::io::Result<()> {
     let limit = Timespec { tv_sec: i64::try_from(PATIENCE.as_secs()).unwrap_or(1), tv_nsec: 0 };
-    if poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit))? == 0 {
+    if poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&limit))? == 0 {
         return Err(std::io::ErrorKind::TimedOut.into());
     }
     // Ours to bury when it is our child; someone else's otherwise.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::leftovers::{self, Counts};
 use super::pod::{NAME, NAMESPACE, PORT, Role};
 use super::screen::{Screen, find_program};
+use super::supervise::Uninterrupted;
 use super::{Error, Places, Pod, network, preflight, rootfs, runtime};
 
 /// How long the server may take to listen.
@@ -25,7 +26,7 @@ pub(super) fn play(places: &Places, hook: &Path, keep: bool) -> Result<ExitCode,
         hook.display()
     ))?;
     pod.save(places)?;
-    make(places, &pod)?;
+    uninterrupted(|| make(places, &pod))?;
     screen.line(&format!("made in {} ms", started.elapsed().as_millis()))?;
     let pin = pin_of(places, &pod)?;
 
@@ -38,13 +39,16 @@ pub(super) fn play(places: &Places, hook: &Path, keep: bool) -> Result<ExitCode,
     }
 
     screen.say("The app is killed and its container deleted, as in a crash loop: the pin stays, and so does the way in")?;
-    runtime::delete(places, pod.member(Role::App))?;
+    uninterrupted(|| runtime::delete(places, pod.member(Role::App)))?;
     netns_list(&mut screen, places)?;
     screen.porthole(&["list"])?;
 
     screen.say("The pod is deleted: nothing is left")?;
     let mut failures = Vec::new();
-    leftovers::end_pod(places, &pod, &mut failures);
+    uninterrupted(|| {
+        leftovers::end_pod(places, &pod, &mut failures);
+        Ok(())
+    })?;
     if !failures.is_empty() {
         return Err(Error::Leftovers(failures));
     }
@@ -80,6 +84,11 @@ fn make(places: &Places, pod: &Pod) -> Result<(), Error> {
     await_server(sandbox_pid.unwrap_or_default())
 }
 
+fn uninterrupted<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    let _whole = Uninterrupted::begin()?;
+    work()
+}
+
 /// Until something listens on the server's port in the pod, seen from the host.
 fn await_server(pid: i32) -> Result<(), Error> {
     let path = PathBuf::from(format!("/proc/{pid}/net/tcp"));
@@ -105,8 +114,9 @@ fn is_listening(sockets: &str, port: u16) -> bool {
 /// The name that the product chose, which is not the pod's where somebody else has that one.
 fn pin_of(places: &Places, pod: &Pod) -> Result<String, Error> {
     let path = places.records().join(format!("{}.json", pod.member(Role::Sandbox).id));
-    let text = fs::read(&path)
-        .map_err(|e| Error::NotPinned { detail: format!("the hook left no record: {}: {e}", path.display()) })?;
+    let text = fs::read(&path).map_err(|e| Error::NotPinned {
+        detail: format!("the hook left no record: {}: {e}", path.display()),
+    })?;
     let record: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
     match record["pin"]["name"].as_str() {
         Some(name) => Ok(name.to_owned()),
@@ -170,7 +180,9 @@ fn client() -> Vec<String> {
 fn netns_list(screen: &mut Screen, places: &Places) -> Result<(), Error> {
     match find_program("ip") {
         // iproute2 knows one directory only.
-        Some(ip) if is_same_dir(&places.netns_dir, Path::new("/var/run/netns")) => screen.host(&ip, &["netns", "list"]),
+        Some(ip) if is_same_dir(&places.netns_dir, Path::new("/var/run/netns")) => {
+            screen.host(&ip, &["netns", "list"])
+        }
         _ => {
             screen.line(&format!("(no `ip` for {}; what is in it:)", places.netns_dir.display()))?;
             let mut names: Vec<_> = fs::read_dir(&places.netns_dir)
@@ -197,7 +209,9 @@ fn compare(screen: &Screen, places: &Places, pod: &Pod, before: Counts) -> Resul
     }
     let traces = leftovers::traces(places, pod)?;
     if !traces.is_empty() {
-        return Err(Error::Leftovers(traces.into_iter().map(|trace| format!("{trace} is still there")).collect()));
+        return Err(Error::Leftovers(
+            traces.into_iter().map(|trace| format!("{trace} is still there")).collect(),
+        ));
     }
     if before != after {
         screen.line("(the difference is not the demo's: nothing that bears its ids is left)")?;

@@ -16,7 +16,7 @@ use rustix::process::{
     Pid, PidfdFlags, WaitOptions, getpid, pidfd_open, pidfd_send_signal, set_child_subreaper, waitpid,
 };
 
-use super::{Error, Places, Pod, leftovers, preflight, rootfs};
+use super::{Error, Places, Pod, leftovers, preflight, rootfs, runtime};
 
 const SIGNALS: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
 
@@ -35,6 +35,7 @@ pub(super) fn supervise(places: &Places, hook: &Path, keep: bool) -> Result<Exit
     if matches!(&outcome, Ok(status) if status.success()) && Pod::load(places).is_some_and(|pod| pod.kept) {
         return Ok(ExitCode::SUCCESS);
     }
+    await_hooks(hook);
     let cleaned = leftovers::take_away(places);
     bury();
     match (outcome?, cleaned) {
@@ -51,6 +52,37 @@ pub(super) fn supervise(places: &Places, hook: &Path, keep: bool) -> Result<Exit
 pub(super) fn begin_stage() -> Result<(), Error> {
     let signals: SigSet = SIGNALS.into_iter().collect();
     signals.thread_unblock().map_err(|e| Error::Process { step: "unblock signals", source: e.into() })
+}
+
+/// As long as it lives no signal ends the stage, nor a hook that it has called: nobody is left registering a
+/// container that is being taken away.
+pub(super) struct Uninterrupted(());
+
+impl Uninterrupted {
+    pub(super) fn begin() -> Result<Self, Error> {
+        let signals: SigSet = SIGNALS.into_iter().collect();
+        signals.thread_block().map_err(|e| Error::Process { step: "block signals", source: e.into() })?;
+        Ok(Self(()))
+    }
+}
+
+impl Drop for Uninterrupted {
+    fn drop(&mut self) {
+        let _ = begin_stage();
+    }
+}
+
+/// A stage that was killed cannot wait for the hook it had called, so this does.
+fn await_hooks(hook: &Path) {
+    let pid = getpid().as_raw_nonzero();
+    let children = std::fs::read_to_string(format!("/proc/self/task/{pid}/children")).unwrap_or_default();
+    for child in children.split_whitespace() {
+        if std::fs::read_link(format!("/proc/{child}/exe")).is_ok_and(|exe| exe == hook)
+            && let Some(pid) = child.parse().ok().and_then(Pid::from_raw)
+        {
+            let _ = runtime::await_end(pid);
+        }
+    }
 }
 
 /// One demo at a time: `mkdir` succeeds for one only.
@@ -86,11 +118,13 @@ fn wait(stage: &Child, signals: &SigSet) -> Result<(), Error> {
     let step = "wait for the demo's stage";
     let pid = i32::try_from(stage.id()).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| Error::Process { step, source: io::ErrorKind::InvalidData.into() })?;
-    let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|e| Error::Process { step, source: e.into() })?;
+    let pidfd =
+        pidfd_open(pid, PidfdFlags::empty()).map_err(|e| Error::Process { step, source: e.into() })?;
     let pending = SignalFd::with_flags(signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .map_err(|e| Error::Process { step, source: e.into() })?;
     loop {
-        let mut fds = [PollFd::new(&pidfd, PollFlags::IN), PollFd::from_borrowed_fd(pending.as_fd(), PollFlags::IN)];
+        let mut fds =
+            [PollFd::new(&pidfd, PollFlags::IN), PollFd::from_borrowed_fd(pending.as_fd(), PollFlags::IN)];
         match poll(&mut fds, None) {
             Err(rustix::io::Errno::INTR) => continue,
             other => other.map_err(|e| Error::Process { step, source: e.into() })?,

@@ -138,7 +138,9 @@ fn read_link(payload: &[u8]) -> Result<Link, Error> {
 }
 
 fn read_kind(info: &[u8]) -> Option<String> {
-    let kind = NlasIterator::new(info).filter_map(Result::ok).find(|nla: &NlaBuffer<&[u8]>| nla.kind() == INFO_KIND)?;
+    let kind = NlasIterator::new(info)
+        .filter_map(Result::ok)
+        .find(|nla: &NlaBuffer<&[u8]>| nla.kind() == INFO_KIND)?;
     Some(read_text(kind.value()))
 }
 

@@ -141,7 +141,7 @@ pub struct Link {
 
 /// Every interface of a namespace with its addresses.
 pub fn addresses(netns: BorrowedFd<'_>) -> Result<Vec<Link>, Error> {
-    visit(netns, |socket| links::with_addresses(socket))
+    visit(netns, links::with_addresses)
 }
 
 /// Every address of the calling thread's own namespace, with its prefix length.
@@ -153,12 +153,12 @@ pub fn own_addresses() -> Result<Vec<(IpAddr, u8)>, Error> {
 /// The addresses by which a namespace can be reached from outside it, for each namespace given, in order: no loopback and
 /// no link-local ones. Costs one dump a namespace, shared between two threads.
 pub fn addresses_of_many(namespaces: &[BorrowedFd<'_>]) -> Vec<Result<Vec<IpAddr>, Error>> {
-    visit_many(namespaces, |socket| links::reachable_addresses(socket))
+    visit_many(namespaces, links::reachable_addresses)
 }
 
 /// [`addresses`] for many namespaces, in order.
 pub fn links_of_many(namespaces: &[BorrowedFd<'_>]) -> Vec<Result<Vec<Link>, Error>> {
-    visit_many(namespaces, |socket| links::with_addresses(socket))
+    visit_many(namespaces, links::with_addresses)
 }
 
 #[cfg(test)]
@@ -175,7 +175,14 @@ mod tests {
 
     #[test]
     fn what_is_no_hardware_address_is_refused() {
-        for raw in ["", "02:42", "02:42:0a:58:00:07:01", "02:42:0a:58:00:7", "02:42:0a:58:00:+7", "zz:42:0a:58:00:07"] {
+        for raw in [
+            "",
+            "02:42",
+            "02:42:0a:58:00:07:01",
+            "02:42:0a:58:00:7",
+            "02:42:0a:58:00:+7",
+            "zz:42:0a:58:00:07",
+        ] {
             assert_eq!(raw.parse::<Mac>(), Err(BadMac), "{raw}");
         }
     }

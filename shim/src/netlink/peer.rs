@@ -53,12 +53,7 @@ pub fn host_veth(target: BorrowedFd<'_>) -> Result<Vec<HostVeth>, Error> {
             Some(master) => links::one(&mut socket, master, None)?.map(|link| link.name),
             None => None,
         };
-        found.push(HostVeth {
-            container_interface: link.name.clone(),
-            name: candidate.name,
-            index,
-            master,
-        });
+        found.push(HostVeth { container_interface: link.name.clone(), name: candidate.name, index, master });
     }
     Ok(found)
 }
@@ -85,7 +80,8 @@ fn namespace_id(socket: &mut RouteSocket, netns: BorrowedFd<'_>) -> Result<Optio
     message.attributes.push(NsidAttribute::Fd(netns.as_raw_fd().cast_unsigned()));
     let mut id = None;
     socket.request(WHAT, RouteNetlinkMessage::GetNsId(message), 0, |payload| {
-        let malformed = |e: netlink_packet_core::DecodeError| Error::Malformed { what: WHAT, detail: e.to_string() };
+        let malformed =
+            |e: netlink_packet_core::DecodeError| Error::Malformed { what: WHAT, detail: e.to_string() };
         let answer = NsidMessageBuffer::new_checked(payload).map_err(malformed)?;
         for attribute in answer.attributes() {
             let attribute = attribute.map_err(malformed)?;

@@ -3,8 +3,8 @@
 use std::io;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NLMSG_NOOP, NetlinkBuffer,
-    NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NLMSG_NOOP,
+    NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
@@ -151,7 +151,9 @@ mod tests {
     #[test]
     fn a_negative_code_is_the_errno_of_the_refusal() {
         let error = outcome("ask", &(-libc::EPERM).to_ne_bytes()).unwrap_err();
-        assert!(matches!(error, Error::Refused { ref source, .. } if source.raw_os_error() == Some(libc::EPERM)));
+        assert!(
+            matches!(error, Error::Refused { ref source, .. } if source.raw_os_error() == Some(libc::EPERM))
+        );
         assert!(error.remedy().is_some());
     }
 
