@@ -30,8 +30,8 @@ fn main() -> ExitCode {
         return code;
     }
     let cli = Cli::parse();
-    let places =
-        demo::Places { run_dir: "/run/porthole".into(), netns_dir: "/run/netns".into(), config: cli.config };
+    let (config, _) = porthole_registry::config::Config::load(cli.config.as_deref());
+    let places = demo::Places::new(&config, cli.config.as_deref());
     match cli.command {
         Cmd::Demo(args) => match demo::run(&args, &places) {
             Ok(code) => code,
@@ -54,6 +54,16 @@ fn main() -> ExitCode {
             .args(&words)
             .status()
             .map_or(ExitCode::FAILURE, |_| ExitCode::SUCCESS),
+        Cmd::Inspect { target } => {
+            use std::os::fd::AsFd;
+            let f = std::fs::File::open(std::path::Path::new("/run/netns").join(target)).unwrap();
+            for l in netlink::addresses(f.as_fd()).unwrap() {
+                println!("{l:?}");
+            }
+            println!("{:?}", netlink::host_veth(f.as_fd()));
+            println!("{:?}", netlink::namespace_ids(&[f.as_fd()]));
+            ExitCode::SUCCESS
+        }
         _ => ExitCode::SUCCESS,
     }
 }

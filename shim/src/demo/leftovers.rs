@@ -110,7 +110,7 @@ impl Counts {
 
     pub(super) fn rows(self) -> [(&'static str, usize); 6] {
         [
-            ("mounts", self.mounts),
+            ("mounts, the netns directory aside", self.mounts),
             ("names in the netns directory", self.pins),
             ("records", self.records),
             ("indexed namespaces", self.index),

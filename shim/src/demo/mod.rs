@@ -15,8 +15,10 @@ mod screen;
 mod server;
 mod supervise;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use porthole_registry::config::Config;
 
 pub use error::Error;
 pub use server::guest;
@@ -52,6 +54,15 @@ pub struct Places {
 }
 
 impl Places {
+    /// Of a configuration and, where one was named, its file.
+    pub fn new(config: &Config, file: Option<&Path>) -> Self {
+        Self {
+            run_dir: config.run_dir.clone(),
+            netns_dir: config.netns_dir.clone(),
+            config: file.map(absolute),
+        }
+    }
+
     /// Everything the demo keeps is below this directory; that it exists says that a demo runs or was left.
     fn demo_dir(&self) -> PathBuf {
         self.run_dir.join("demo")
@@ -60,6 +71,11 @@ impl Places {
     fn records(&self) -> PathBuf {
         self.run_dir.join("containers")
     }
+}
+
+/// Hooks run in a directory of the runtime's choice, so a relative name would mean something else to them.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Runs the demo, or ends one that was kept.

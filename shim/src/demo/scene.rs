@@ -184,7 +184,7 @@ fn netns_list(screen: &mut Screen, places: &Places) -> Result<(), Error> {
             screen.host(&ip, &["netns", "list"])
         }
         _ => {
-            screen.line(&format!("(no `ip` for {}; what is in it:)", places.netns_dir.display()))?;
+            screen.line(&format!("(no `ip` for it here; the names in {}:)", places.netns_dir.display()))?;
             let mut names: Vec<_> = fs::read_dir(&places.netns_dir)
                 .into_iter()
                 .flatten()
@@ -203,9 +203,9 @@ fn is_same_dir(one: &Path, other: &Path) -> bool {
 
 fn compare(screen: &Screen, places: &Places, pod: &Pod, before: Counts) -> Result<(), Error> {
     let after = Counts::take(places)?;
-    screen.line(&format!("\n{:<30}{:>8}{:>8}", "", "before", "after"))?;
+    screen.line(&format!("\n{:<36}{:>8}{:>8}", "", "before", "after"))?;
     for ((what, before), (_, after)) in before.rows().into_iter().zip(after.rows()) {
-        screen.line(&format!("{what:<30}{before:>8}{after:>8}"))?;
+        screen.line(&format!("{what:<36}{before:>8}{after:>8}"))?;
     }
     let traces = leftovers::traces(places, pod)?;
     if !traces.is_empty() {
