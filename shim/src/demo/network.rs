@@ -85,8 +85,8 @@ mod tests {
 
     const ROUTES: &str = "\
 Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT
-eth0\t00000000\t010002C0\t0003\t0\t0\t0\t00000000\t0\t0\t0
-eth0\t000002C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0
+eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0
+eth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0
 x\t000012C6\t00000000\t0001\t0\t0\t0\tFCFFFFFF\t0\t0\t0
 ";
 
