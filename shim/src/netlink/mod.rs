@@ -19,6 +19,7 @@ use serde::{Serialize, Serializer};
 
 pub use configure::{VethPair, add_address, bring_up, create_veth, delete_link};
 pub use peer::{HostVeth, host_links, host_veth, namespace_ids};
+pub use socket::RouteSocket;
 pub use visit::{visit, visit_many};
 
 /// A step of the conversation with the kernel that failed.
@@ -140,18 +141,24 @@ pub struct Link {
 
 /// Every interface of a namespace with its addresses.
 pub fn addresses(netns: BorrowedFd<'_>) -> Result<Vec<Link>, Error> {
-    visit(netns, |socket| links::with_addresses(socket))
+    visit(netns, links::with_addresses)
+}
+
+/// Every address of the calling thread's own namespace, with its prefix length.
+pub fn own_addresses() -> Result<Vec<(IpAddr, u8)>, Error> {
+    let links = links::with_addresses(&mut RouteSocket::open()?)?;
+    Ok(links.into_iter().flat_map(|link| link.addresses).collect())
 }
 
 /// The addresses by which a namespace can be reached from outside it, for each namespace given, in order: no loopback and
 /// no link-local ones. Costs one dump a namespace, shared between two threads.
 pub fn addresses_of_many(namespaces: &[BorrowedFd<'_>]) -> Vec<Result<Vec<IpAddr>, Error>> {
-    visit_many(namespaces, |socket| links::reachable_addresses(socket))
+    visit_many(namespaces, links::reachable_addresses)
 }
 
 /// [`addresses`] for many namespaces, in order.
 pub fn links_of_many(namespaces: &[BorrowedFd<'_>]) -> Vec<Result<Vec<Link>, Error>> {
-    visit_many(namespaces, |socket| links::with_addresses(socket))
+    visit_many(namespaces, links::with_addresses)
 }
 
 #[cfg(test)]

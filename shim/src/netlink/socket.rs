@@ -26,7 +26,7 @@ pub struct RouteSocket {
 
 impl RouteSocket {
     /// In the calling thread's network namespace.
-    pub(super) fn open() -> Result<Self, Error> {
+    pub fn open() -> Result<Self, Error> {
         Self::with_buffer(Vec::new())
     }
 
