@@ -87,7 +87,7 @@ fn enter(
     assemble(
         &plan.view,
         run_dir,
-        &Start { opened: opened.directory.as_fd(), path: plan.working_directory.path() },
+        &Start { opened: opened.directory.as_fd(), path: plan.working_directory.in_view() },
     )?;
     plan.namespaces.join_others(target)?;
     directories(plan, opened)?;

@@ -44,10 +44,10 @@ pub(crate) struct ExecArgs {
     pub(crate) time: bool,
     /// Change the root directory to DIR of the host, or to the target's
     #[arg(short = 'r', long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "")]
-    pub(crate) root: Option<PathBuf>,
+    pub(crate) root: Option<OsString>,
     /// Change the working directory to DIR of the host, or to the target's
     #[arg(short = 'w', long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "")]
-    pub(crate) wd: Option<PathBuf>,
+    pub(crate) wd: Option<OsString>,
     /// Run as UID [default: the user behind sudo, else 65534; 0 in a user namespace]
     #[arg(short = 'S', long, visible_alias = "setuid", value_name = "UID")]
     pub(crate) uid: Option<u32>,
@@ -127,10 +127,10 @@ impl TryFrom<&ExecArgs> for Request {
     type Error = ExecError;
 
     fn try_from(args: &ExecArgs) -> Result<Self, ExecError> {
-        let place = |dir: &Option<PathBuf>| match dir {
+        let place = |dir: &Option<OsString>| match dir {
             None => None,
-            Some(dir) if dir.as_os_str().is_empty() => Some(Place::Target),
-            Some(dir) => Some(Place::Host(dir.clone())),
+            Some(dir) if dir.is_empty() => Some(Place::Target),
+            Some(dir) => Some(Place::Host(dir.into())),
         };
         if args.command.first().is_some_and(|c| c.is_empty()) {
             return Err(Step::Request.refused("the command is an empty word", "give a command after --"));

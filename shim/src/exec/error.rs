@@ -18,8 +18,6 @@ pub(crate) enum Step {
     Request,
     /// What the target is.
     Inspect,
-    /// Who asks.
-    Caller,
     /// The pod's resolver files.
     Dns,
     /// A process of its own for the command.
@@ -46,8 +44,6 @@ pub(crate) enum Step {
     Descriptors,
     /// The end of the command with porthole.
     DeathSignal,
-    /// execve.
-    Execute,
     /// Waiting for the command.
     Wait,
 }
@@ -58,7 +54,6 @@ impl Step {
         match self {
             Self::Request => "read the request",
             Self::Inspect => "inspect the target",
-            Self::Caller => "inspect the caller",
             Self::Dns => "read the pod's resolver files",
             Self::Fork => "start a process",
             Self::Terminal => "set up the terminal",
@@ -72,7 +67,6 @@ impl Step {
             Self::SealImage => "protect porthole's own image",
             Self::Descriptors => "close file descriptors",
             Self::DeathSignal => "tie the command to porthole",
-            Self::Execute => "execute",
             Self::Wait => "wait for the command",
         }
     }
@@ -82,7 +76,6 @@ impl Step {
         match self {
             Self::Request => "usage",
             Self::Inspect => "inspect",
-            Self::Caller => "caller",
             Self::Dns => "dns",
             Self::Fork => "fork",
             Self::Terminal => "terminal",
@@ -96,7 +89,6 @@ impl Step {
             Self::SealImage => "seal_image",
             Self::Descriptors => "descriptors",
             Self::DeathSignal => "death_signal",
-            Self::Execute => "execute",
             Self::Wait => "wait",
         }
     }

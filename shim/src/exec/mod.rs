@@ -23,7 +23,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 pub(crate) use args::{ExecArgs, Request};
-pub(crate) use error::{ExecError, Report};
+pub(crate) use error::ExecError;
 pub(crate) use plan::{Caller, Plan};
 
 use error::Step;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use caps::CapSet;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::geteuid;
-use rustix::stdio::{stderr, stdin, stdout};
+use rustix::stdio::{stdin, stdout};
 use rustix::termios::isatty;
 use serde::Serialize;
 
@@ -34,8 +34,6 @@ pub(crate) struct Caller {
     pub(crate) directory: Option<PathBuf>,
     /// Whether stdin and stdout are terminals.
     pub(crate) interactive: bool,
-    /// Whether stderr is one.
-    pub(crate) stderr_terminal: bool,
     /// Permitted capabilities that the bounding set allows, too.
     pub(crate) available: Capabilities,
 }
@@ -49,7 +47,6 @@ impl Caller {
             variables: std::env::vars_os().collect(),
             directory: std::env::current_dir().ok(),
             interactive: isatty(stdin()) && isatty(stdout()),
-            stderr_terminal: isatty(stderr()),
             available: permitted.intersection(Capabilities::held(CapSet::Bounding)?),
         })
     }
@@ -73,11 +70,11 @@ pub(crate) enum Directory {
 }
 
 impl Directory {
-    /// Its path, as far as it has one.
-    pub(crate) fn path(&self) -> &Path {
+    /// Where the view has to start the command; what is opened needs no place in it.
+    pub(crate) fn in_view(&self) -> &Path {
         match self {
-            Self::Root => Path::new("/"),
-            Self::InView(path) | Self::Opened(path) => path,
+            Self::Root | Self::Opened(_) => Path::new("/"),
+            Self::InView(path) => path,
         }
     }
 }
@@ -211,11 +208,7 @@ fn view(
     let small_dev = ids.uid().is_none_or(|uid| uid == 0) && !namespaces.has(Namespace::User);
     let mut programs: Vec<PathBuf> = std::env::split_paths(environment.path()).collect();
     programs.extend(words.first().map(Path::new).and_then(Path::parent).map(Path::to_owned));
-    let shown = match directory {
-        Directory::InView(path) => path.as_path(),
-        _ => Path::new("/"),
-    };
-    let trees = Contents::trees(shown, &programs, procfs, small_dev, is_mount_point);
+    let trees = Contents::trees(directory.in_view(), &programs, procfs, small_dev, is_mount_point);
     Ok(View::Confined(Contents { trees, sysfs: net, procfs, small_dev, dns }))
 }
 

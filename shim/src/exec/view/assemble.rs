@@ -86,7 +86,7 @@ fn confined(contents: &Contents, run_dir: &Path, working_directory: &Start<'_>) 
         attach(tree.as_fd(), &at.path).map_err(failed(&at.path))?;
         last = Some((tree, at));
     }
-    fresh(contents)?;
+    fresh(contents, MountAttrFlags::MOUNT_ATTR_RDONLY)?;
     own.overlay_etc(&contents.dns.overlays)?;
     match last {
         Some((tree, at)) if at.path == working_directory.path => {
@@ -102,12 +102,12 @@ fn host(contents: &Contents, working_directory: &Start<'_>) -> Result<(), ExecEr
     let own = Own::start(contents, &[]).map_err(failed("/sys"))?;
     attach(own.tree.as_fd(), "/sys").map_err(failed("/sys"))?;
     own.overlay_etc(&contents.dns.overlays)?;
-    fresh(contents)?;
+    fresh(contents, MountAttrFlags::empty())?;
     working_directory.change_to()
 }
 
 /// The file systems that show the namespaces they are mounted from.
-fn fresh(contents: &Contents) -> Result<(), ExecError> {
+fn fresh(contents: &Contents, also: MountAttrFlags) -> Result<(), ExecError> {
     let hardened = MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
@@ -116,11 +116,7 @@ fn fresh(contents: &Contents) -> Result<(), ExecError> {
             let mount = || -> io::Result<()> {
                 let fs = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
                 fsconfig_create(&fs)?;
-                let mount = fsmount(
-                    &fs,
-                    FsMountFlags::FSMOUNT_CLOEXEC,
-                    hardened | MountAttrFlags::MOUNT_ATTR_RDONLY,
-                )?;
+                let mount = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, hardened | also)?;
                 attach(mount.as_fd(), at)
             };
             mount().map_err(failed(at))?;
