@@ -202,14 +202,23 @@ fn view(
     let dns = if net { Dns::resolve(target)? } else { Dns::default() };
     let procfs = namespaces.has(Namespace::Pid);
     if request.profile == Profile::Sysadmin {
-        return Ok(View::Host(Contents { trees: Vec::new(), sysfs: net, procfs, small_dev: false, dns }));
+        return Ok(View::Host(Contents {
+            trees: Vec::new(),
+            sysfs: net,
+            procfs,
+            small_dev: false,
+            etc_merged: false,
+            dns,
+        }));
     }
     // Root without capabilities still owns the disks' device files.
     let small_dev = ids.uid().is_none_or(|uid| uid == 0) && !namespaces.has(Namespace::User);
     let mut programs: Vec<PathBuf> = std::env::split_paths(environment.path()).collect();
     programs.extend(words.first().map(Path::new).and_then(Path::parent).map(Path::to_owned));
     let trees = Contents::trees(directory.in_view(), &programs, procfs, small_dev, is_mount_point);
-    Ok(View::Confined(Contents { trees, sysfs: net, procfs, small_dev, dns }))
+    let in_etc = |name: &str| std::fs::symlink_metadata(Path::new("/etc").join(name)).is_ok();
+    let etc_merged = !dns.overlays.iter().all(|overlay| in_etc(&overlay.name));
+    Ok(View::Confined(Contents { trees, sysfs: net, procfs, small_dev, etc_merged, dns }))
 }
 
 fn open_place(

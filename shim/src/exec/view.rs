@@ -40,6 +40,8 @@ pub(crate) struct Contents {
     pub(crate) procfs: bool,
     /// A `/dev` with harmless devices only, for a command that is root without its capabilities.
     pub(crate) small_dev: bool,
+    /// The host's `/etc` lacks one of the files, and gets a directory of them laid over it as a whole.
+    pub(crate) etc_merged: bool,
     /// Files in `/etc`.
     pub(crate) dns: Dns,
 }
@@ -85,6 +87,7 @@ const SHOWN: [&str; 24] = [
 ];
 
 /// Never shown as the working directory: not there, or not the host's, in the view.
+const TMP: &str = "/tmp";
 const HIDDEN: [&str; 2] = ["/run", "/sys"];
 /// Shown as the working directory, but as they are: nobody works in them.
 const NEVER_WRITABLE: [&str; 3] = ["/proc", "/dev", "/etc"];
@@ -119,7 +122,7 @@ impl Contents {
         points.sort();
         points.dedup();
         trees.extend(points.iter().filter(|point| is_mount_point(point)).map(|point| tree(point)));
-        trees.push(Tree { writable: true, ..tree(Path::new("/tmp")) });
+        trees.push(Tree { writable: true, ..tree(Path::new(TMP)) });
         // Below /tmp, it is there already, unless it is on a mount of its own.
         let mut up_to_tmp =
             working_directory.ancestors().take_while(|directory| *directory != Path::new("/tmp"));

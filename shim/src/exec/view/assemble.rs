@@ -9,7 +9,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, syml
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
-    fsconfig_create, fsmount, fsopen, move_mount, open_tree,
+    fsconfig_create, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 use rustix::process::{chroot, fchdir};
 
@@ -87,7 +87,11 @@ fn confined(contents: &Contents, run_dir: &Path, working_directory: &Start<'_>) 
         last = Some((tree, at));
     }
     fresh(contents, MountAttrFlags::MOUNT_ATTR_RDONLY)?;
-    own.overlay_etc(&contents.dns.overlays)?;
+    if contents.etc_merged {
+        Own::merge_etc()?;
+    } else {
+        own.overlay_etc(&contents.dns.overlays)?;
+    }
     match last {
         Some((tree, at)) if at.path == working_directory.path => {
             fchdir(&tree).map_err(Step::WorkingDirectory.failed(at.path.display().to_string()))
@@ -198,17 +202,33 @@ impl Own {
         Ok(Self { tree })
     }
 
+    /// File over file: the host's others stay as they are, and are read where they are.
     fn overlay_etc(&self, overlays: &[Overlay]) -> Result<(), ExecError> {
         for Overlay { name, .. } in overlays {
             let at = format!("/etc/{name}");
             match attach_part(self, &format!("etc/{name}"), &at) {
                 Ok(()) => {}
-                // The host has no such file, so there is nothing to put this one over.
-                Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => {}
+                // Where the host's own mounts are shown as they are, nothing is added to them.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(failed(at)(error)),
             }
         }
         Ok(())
+    }
+
+    /// Directory over directory: the only way to a file that the host does not have.
+    fn merge_etc() -> Result<(), ExecError> {
+        let merge = || -> io::Result<()> {
+            let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+            fsconfig_set_string(&fs, "source", "porthole")?;
+            fsconfig_set_string(&fs, "lowerdir", format!("/run/{KEPT}/etc:/etc"))?;
+            fsconfig_create(&fs)?;
+            let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+                | MountAttrFlags::MOUNT_ATTR_NOSUID
+                | MountAttrFlags::MOUNT_ATTR_NODEV;
+            attach(fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?.as_fd(), "/etc")
+        };
+        merge().map_err(failed("an overlay of /etc"))
     }
 }
 
