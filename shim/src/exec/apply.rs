@@ -1,0 +1,139 @@
+//! The one place that changes anything: a plan is carried out, step by step, in the process that becomes the command.
+
+use std::convert::Infallible;
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
+
+use nix::sys::signal::SigSet;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::Timespec;
+use rustix::process::{
+    DumpableBehavior, Signal, chroot, fchdir, set_dumpable_behavior, set_parent_process_death_signal, setsid,
+};
+use rustix::thread::{no_new_privs, set_no_new_privs};
+
+use super::Target;
+use super::error::{ExecError, Step};
+use super::plan::{Directory, Opened, Plan};
+use super::pty::{Pty, Slave};
+use super::view::{Start, assemble};
+use super::wait::{self, Signals};
+use crate::sys::{self, Fork};
+
+/// Runs the command; the status is its own.
+pub(crate) fn apply(plan: &Plan, target: &Target, opened: &Opened, run_dir: &Path) -> Result<u8, ExecError> {
+    // Nobody but root of the host looks into this process, and what it forks, until it has become the command.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Step::SealImage.failed("not dumpable"))?;
+    plan.namespaces.join_pid(target)?;
+    if !plan.fork {
+        match enter(plan, target, opened, run_dir, None)? {}
+    }
+    let (pty, slave) =
+        if plan.terminal { Pty::open().map(|(p, s)| (Some(p), Some(s)))? } else { (None, None) };
+    let (from_child, to_parent) = std::io::pipe().map_err(Step::Fork.failed("a pipe"))?;
+    let signals = Signals::take(pty.is_some() || plan.hostile())?;
+    match sys::fork().map_err(Step::Fork.failed("the command's"))? {
+        Fork::Child => {
+            drop((from_child, pty));
+            let as_child = AsChild { slave, old_mask: signals.old_mask(), to_parent };
+            let error = match enter(plan, target, opened, run_dir, Some(&as_child)) {
+                Err(error) => error,
+                Ok(never) => match never {},
+            };
+            let report = error.report();
+            let sent = serde_json::to_vec(&report)
+                .map_err(Into::into)
+                .and_then(|r| (&as_child.to_parent).write_all(&r));
+            // If nobody reads it, nobody is left to tell.
+            drop(sent);
+            sys::exit_now(report.status)
+        }
+        Fork::Parent(child) => {
+            drop((to_parent, slave));
+            wait::supervise(child, pty, &signals, from_child)
+        }
+    }
+}
+
+/// What the process has when another waits for it.
+struct AsChild {
+    slave: Option<Slave>,
+    old_mask: SigSet,
+    to_parent: std::io::PipeWriter,
+}
+
+fn enter(
+    plan: &Plan,
+    target: &Target,
+    opened: &Opened,
+    run_dir: &Path,
+    child: Option<&AsChild>,
+) -> Result<Infallible, ExecError> {
+    if let Some(child) = child {
+        child.old_mask.thread_set_mask().map_err(Step::Fork.failed("the signal mask"))?;
+        match &child.slave {
+            Some(slave) => slave.become_terminal(&plan.ids)?,
+            // A terminal of the caller's must not be the controlling one of what is inside: it could type into it.
+            None if plan.hostile() => {
+                setsid().map_err(Step::Terminal.failed("a session of its own"))?;
+            }
+            None => {}
+        }
+    }
+    sys::default_action(libc::SIGPIPE).map_err(Step::Fork.failed("SIGPIPE"))?;
+    plan.ids.drop_groups()?;
+    plan.namespaces.join_net(target)?;
+    assemble(
+        &plan.view,
+        run_dir,
+        &Start { opened: opened.directory.as_fd(), path: plan.working_directory.in_view() },
+    )?;
+    plan.namespaces.join_others(target)?;
+    directories(plan, opened)?;
+    plan.capabilities.bound()?;
+    plan.ids.apply()?;
+    plan.capabilities.apply()?;
+    forbid_new_privileges()?;
+    let to_parent = child.map(|child| child.to_parent.as_fd());
+    sys::close_all_but(to_parent.map(|fd| fd.as_raw_fd()))
+        .map_err(Step::Descriptors.failed("3 and above"))?;
+    if let Some(to_parent) = to_parent {
+        die_with_parent(to_parent)?;
+    }
+    Err(opened.command.execute())
+}
+
+fn directories(plan: &Plan, opened: &Opened) -> Result<(), ExecError> {
+    if let Some(root) = &opened.root {
+        fchdir(root).map_err(Step::Root.failed("the directory"))?;
+        chroot(".").map_err(Step::Root.failed("the directory"))?;
+    }
+    match &plan.working_directory {
+        Directory::Opened(path) => {
+            fchdir(&opened.directory).map_err(Step::WorkingDirectory.failed(path.display().to_string()))
+        }
+        // The view has seen to it.
+        Directory::InView(_) => Ok(()),
+        Directory::Root => rustix::process::chdir("/").map_err(Step::WorkingDirectory.failed("/")),
+    }
+}
+
+fn forbid_new_privileges() -> Result<(), ExecError> {
+    set_no_new_privs(true).map_err(Step::NoNewPrivileges.failed("set"))?;
+    if !no_new_privs().map_err(Step::NoNewPrivileges.failed("read back"))? {
+        return Err(Step::NoNewPrivileges.refused("does not read back as set", "nothing was run"));
+    }
+    Ok(())
+}
+
+/// Last, since a change of credentials clears it.
+fn die_with_parent(to_parent: std::os::fd::BorrowedFd<'_>) -> Result<(), ExecError> {
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(Step::DeathSignal.failed("SIGKILL"))?;
+    // If the parent went before that, nobody holds the other end of the pipe any more.
+    let mut fds = [PollFd::from_borrowed_fd(to_parent, PollFlags::empty())];
+    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))
+        .map_err(Step::DeathSignal.failed("the parent"))?;
+    let gone = fds.first().is_some_and(|fd| fd.revents().intersects(PollFlags::ERR | PollFlags::HUP));
+    if gone { Err(Step::DeathSignal.refused("porthole is gone", "")) } else { Ok(()) }
+}

@@ -1,0 +1,308 @@
+//! Profiles, and the five capability sets: computed, applied in order, read back.
+
+use std::fmt;
+use std::str::FromStr;
+
+use caps::{CapSet, Capability, CapsHashSet};
+use serde::{Serialize, Serializer};
+
+use super::error::{ExecError, Step};
+
+/// A set of capabilities, by number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Capabilities(u64);
+
+impl Capabilities {
+    /// None at all.
+    pub(crate) const NONE: Self = Self(0);
+    /// Every capability there is a number for.
+    pub(crate) const ALL: Self = Self(u64::MAX);
+
+    /// A set of one.
+    pub(crate) const fn of(capability: Capability) -> Self {
+        Self(1 << capability as u8)
+    }
+
+    /// In either.
+    pub(crate) const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// In both.
+    pub(crate) const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// In this one, not in the other.
+    pub(crate) const fn minus(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Whether it is empty.
+    pub(crate) const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether all of `other` is in it.
+    pub(crate) const fn contains(self, other: Self) -> bool {
+        other.0 & !self.0 == 0
+    }
+
+    /// What the process has in `set`.
+    pub(crate) fn held(set: CapSet) -> Result<Self, ExecError> {
+        let held = caps::read(None, set).map_err(|e| failed(set, &e))?;
+        Ok(held.into_iter().map(Self::of).fold(Self::NONE, Self::union))
+    }
+
+    fn to_set(self) -> CapsHashSet {
+        caps::all().into_iter().filter(|&capability| self.contains(Self::of(capability))).collect()
+    }
+
+    fn names(self) -> Vec<String> {
+        let mut known: Vec<_> = self.to_set().into_iter().collect();
+        known.sort_by_key(Capability::index);
+        known.iter().map(ToString::to_string).collect()
+    }
+}
+
+impl FromStr for Capabilities {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let upper = name.to_ascii_uppercase();
+        if upper == "ALL" {
+            return Ok(Self::ALL);
+        }
+        let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
+        Capability::from_str(&full)
+            .map(Self::of)
+            .map_err(|_| format!("no such capability as {name}: capabilities(7) lists them"))
+    }
+}
+
+impl fmt::Display for Capabilities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.names();
+        if names.is_empty() { f.write_str("none") } else { f.write_str(&names.join(" ")) }
+    }
+}
+
+impl Serialize for Capabilities {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.names())
+    }
+}
+
+/// How much the command may do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Profile {
+    /// No capability: curl, dig, nc
+    Restricted,
+    /// NET_RAW: ping, traceroute, tcpdump -p, reading with ip and ss
+    #[default]
+    General,
+    /// NET_RAW and NET_ADMIN: ip, tc, iptables
+    Netadmin,
+    /// SYS_PTRACE and NET_RAW: strace, gdb, ss -p, with -p
+    Trace,
+    /// Everything the caller has, as root and on the host's file system, as with nsenter
+    Sysadmin,
+}
+
+impl Profile {
+    /// What it grants.
+    pub(crate) const fn capabilities(self) -> Capabilities {
+        let raw = Capabilities::of(Capability::CAP_NET_RAW);
+        match self {
+            Self::Restricted => Capabilities::NONE,
+            Self::General => raw,
+            Self::Netadmin => raw.union(Capabilities::of(Capability::CAP_NET_ADMIN)),
+            Self::Trace => raw.union(Capabilities::of(Capability::CAP_SYS_PTRACE)),
+            Self::Sysadmin => Capabilities::ALL,
+        }
+    }
+
+    /// As on the command line.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Restricted => "restricted",
+            Self::General => "general",
+            Self::Netadmin => "netadmin",
+            Self::Trace => "trace",
+            Self::Sysadmin => "sysadmin",
+        }
+    }
+}
+
+/// The five sets the command starts with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Sets {
+    /// What it can ever have.
+    pub(crate) bounding: Capabilities,
+    /// What passes to programs that ask for it.
+    pub(crate) inheritable: Capabilities,
+    /// What it has.
+    pub(crate) permitted: Capabilities,
+    /// What is in force.
+    pub(crate) effective: Capabilities,
+    /// What passes to every program: lets a command that is not root keep them.
+    pub(crate) ambient: Capabilities,
+}
+
+impl Sets {
+    /// The same in all five.
+    pub(crate) const fn exactly(capabilities: Capabilities) -> Self {
+        Self {
+            bounding: capabilities,
+            inheritable: capabilities,
+            permitted: capabilities,
+            effective: capabilities,
+            ambient: capabilities,
+        }
+    }
+
+    /// From a profile and its changes. `available` is what there is to give: "all" means all of that, and anything
+    /// named beyond it is refused.
+    pub(crate) fn resolve(
+        profile: Profile,
+        add: Capabilities,
+        drop: Capabilities,
+        available: Capabilities,
+    ) -> Result<Self, ExecError> {
+        let named = |set: Capabilities| if set == Capabilities::ALL { available } else { set };
+        let granted = named(profile.capabilities()).union(named(add)).minus(drop);
+        let lacking = granted.minus(available);
+        if !lacking.is_empty() {
+            return Err(Step::Capabilities.refused(
+                format!("profile {} needs what the caller does not have: {lacking}", profile.name()),
+                "run it as root with all capabilities, or choose --profile restricted",
+            ));
+        }
+        Ok(Self::exactly(granted))
+    }
+
+    /// First part, while the process still has the rights to: nothing beyond `bounding` from now on, and a change of
+    /// uid shall not take the permitted set away.
+    pub(crate) fn bound(&self) -> Result<(), ExecError> {
+        caps::securebits::set_keepcaps(true).map_err(|e| failed(CapSet::Permitted, &e))?;
+        for capability in Capabilities::held(CapSet::Bounding)?.minus(self.bounding).to_set() {
+            caps::drop(None, CapSet::Bounding, capability).map_err(|e| failed(CapSet::Bounding, &e))?;
+        }
+        Ok(())
+    }
+
+    /// Second part, after the change of uid: the other four, then all five read back.
+    pub(crate) fn apply(&self) -> Result<(), ExecError> {
+        let set = |which: CapSet, to: Capabilities| {
+            caps::set(None, which, &to.to_set()).map_err(|e| failed(which, &e))
+        };
+        // The effective set may not exceed the permitted one, nor ambient the permitted and the inheritable.
+        set(CapSet::Inheritable, self.inheritable)?;
+        set(CapSet::Effective, self.effective)?;
+        set(CapSet::Permitted, self.permitted)?;
+        caps::clear(None, CapSet::Ambient).map_err(|e| failed(CapSet::Ambient, &e))?;
+        for capability in self.ambient.to_set() {
+            caps::raise(None, CapSet::Ambient, capability).map_err(|e| failed(CapSet::Ambient, &e))?;
+        }
+        self.read_back()
+    }
+
+    fn read_back(&self) -> Result<(), ExecError> {
+        let wanted = [
+            (CapSet::Bounding, self.bounding),
+            (CapSet::Inheritable, self.inheritable),
+            (CapSet::Permitted, self.permitted),
+            (CapSet::Effective, self.effective),
+            (CapSet::Ambient, self.ambient),
+        ];
+        for (which, wanted) in wanted {
+            let is = Capabilities::held(which)?;
+            if is != wanted {
+                return Err(Step::Capabilities.refused(
+                    format!("the {which:?} set reads back as {is}, not as {wanted}"),
+                    "the kernel or a security module changed it: nothing was run",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn failed(set: CapSet, error: &caps::errors::CapsError) -> ExecError {
+    Step::Capabilities.refused(format!("{set:?} set: {error}"), "run it as root with all capabilities")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(names: &[&str]) -> Capabilities {
+        names.iter().map(|n| n.parse().unwrap()).fold(Capabilities::NONE, Capabilities::union)
+    }
+
+    #[test]
+    fn names_are_accepted_with_and_without_their_prefix_in_any_case() {
+        assert_eq!(set(&["NET_RAW"]), Capabilities::of(Capability::CAP_NET_RAW));
+        assert_eq!(set(&["cap_net_raw"]), set(&["NET_RAW"]));
+        assert!("NET_ROW".parse::<Capabilities>().is_err());
+        assert!("".parse::<Capabilities>().is_err());
+    }
+
+    #[test]
+    fn each_profile_grants_what_the_manual_says() {
+        assert_eq!(Profile::Restricted.capabilities(), Capabilities::NONE);
+        assert_eq!(Profile::General.capabilities(), set(&["NET_RAW"]));
+        assert_eq!(Profile::Netadmin.capabilities(), set(&["NET_RAW", "NET_ADMIN"]));
+        assert_eq!(Profile::Trace.capabilities(), set(&["NET_RAW", "SYS_PTRACE"]));
+        assert_eq!(Profile::Sysadmin.capabilities(), Capabilities::ALL);
+        assert_eq!(Profile::default(), Profile::General);
+    }
+
+    #[test]
+    fn all_means_all_that_the_caller_has() {
+        let available = set(&["NET_RAW", "CHOWN"]);
+        let sets =
+            Sets::resolve(Profile::Sysadmin, Capabilities::NONE, Capabilities::NONE, available).unwrap();
+        assert_eq!(sets, Sets::exactly(available));
+    }
+
+    #[test]
+    fn a_capability_the_caller_lacks_is_refused_and_named() {
+        let refusal =
+            Sets::resolve(Profile::General, set(&["SYS_TIME"]), Capabilities::NONE, set(&["NET_RAW"]));
+        let report = refusal.unwrap_err().report();
+        assert_eq!((report.status, report.code.as_str()), (125, "capabilities"));
+        assert!(report.message.contains("CAP_SYS_TIME"), "{}", report.message);
+    }
+
+    #[test]
+    fn dropping_wins_over_adding() {
+        let sets = Sets::resolve(
+            Profile::Netadmin,
+            set(&["CHOWN"]),
+            set(&["CHOWN", "NET_ADMIN"]),
+            Capabilities::ALL,
+        )
+        .unwrap();
+        assert_eq!(sets.permitted, set(&["NET_RAW"]));
+        let none = Sets::resolve(Profile::General, Capabilities::NONE, Capabilities::ALL, Capabilities::ALL)
+            .unwrap();
+        assert!(none.bounding.is_empty());
+    }
+
+    #[test]
+    fn all_five_sets_are_the_same() {
+        let sets = Sets::exactly(set(&["NET_RAW"]));
+        for one in [sets.bounding, sets.inheritable, sets.permitted, sets.effective, sets.ambient] {
+            assert_eq!(one, set(&["NET_RAW"]));
+        }
+    }
+
+    #[test]
+    fn a_set_is_shown_by_names_in_the_kernels_order() {
+        assert_eq!(set(&["NET_RAW", "CHOWN"]).to_string(), "CAP_CHOWN CAP_NET_RAW");
+        assert_eq!(Capabilities::NONE.to_string(), "none");
+        assert_eq!(serde_json::to_string(&set(&["NET_RAW"])).unwrap(), r#"["CAP_NET_RAW"]"#);
+    }
+}

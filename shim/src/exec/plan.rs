@@ -1,0 +1,301 @@
+//! Everything an exec will do, as data: computed without changing anything, shown by `--explain`, applied by `apply`.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use caps::CapSet;
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::process::geteuid;
+use rustix::stdio::{stdin, stdout};
+use rustix::termios::isatty;
+use serde::Serialize;
+
+use super::Target;
+use super::args::{Place, Request};
+use super::capabilities::{Capabilities, Profile, Sets};
+use super::command::{self, Command};
+use super::dns::Dns;
+use super::environment::{Account, Environment};
+use super::error::{ExecError, Step};
+use super::ids::{IdMap, Ids};
+use super::namespaces::{Joins, Namespace};
+use super::view::{Contents, View, is_mount_point};
+
+/// Who asks, read once.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Caller {
+    /// Effective uid.
+    pub(crate) uid: u32,
+    /// The environment.
+    pub(crate) variables: Vec<(OsString, OsString)>,
+    /// Where the caller is; `None` when that has no path any more.
+    pub(crate) directory: Option<PathBuf>,
+    /// Whether stdin and stdout are terminals.
+    pub(crate) interactive: bool,
+    /// Permitted capabilities that the bounding set allows, too.
+    pub(crate) available: Capabilities,
+}
+
+impl Caller {
+    /// From this process.
+    pub(crate) fn read() -> Result<Self, ExecError> {
+        let permitted = Capabilities::held(CapSet::Permitted)?;
+        Ok(Self {
+            uid: geteuid().as_raw(),
+            variables: std::env::vars_os().collect(),
+            directory: std::env::current_dir().ok(),
+            interactive: isatty(stdin()) && isatty(stdout()),
+            available: permitted.intersection(Capabilities::held(CapSet::Bounding)?),
+        })
+    }
+
+    /// A variable of the caller's environment.
+    pub(crate) fn variable(&self, name: &str) -> Option<&OsStr> {
+        self.variables.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_os_str())
+    }
+}
+
+/// Where the command starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Directory {
+    /// `/` of what it sees.
+    Root,
+    /// This directory of the host, in the view.
+    InView(PathBuf),
+    /// The one opened here, whatever the command sees around it.
+    Opened(PathBuf),
+}
+
+impl Directory {
+    /// Where the view has to start the command; what is opened needs no place in it.
+    pub(crate) fn in_view(&self) -> &Path {
+        match self {
+            Self::Root | Self::Opened(_) => Path::new("/"),
+            Self::InView(path) => path,
+        }
+    }
+}
+
+/// The whole of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Plan {
+    /// Whose namespaces.
+    pub(crate) target: String,
+    /// Namespaces, in the order of joining.
+    pub(crate) namespaces: Joins,
+    /// Mounts.
+    pub(crate) view: View,
+    /// `-r`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) root: Option<PathBuf>,
+    /// Where it starts.
+    pub(crate) working_directory: Directory,
+    /// Profile the capabilities are from.
+    pub(crate) profile: Profile,
+    /// The five capability sets.
+    pub(crate) capabilities: Sets,
+    /// Ids and groups.
+    pub(crate) ids: Ids,
+    /// Always: no setuid file or file capability has any effect.
+    pub(crate) no_new_privileges: bool,
+    /// Names of its variables.
+    pub(crate) environment: Environment,
+    /// A terminal of its own.
+    pub(crate) terminal: bool,
+    /// A process of its own, which porthole waits for.
+    pub(crate) fork: bool,
+    /// Descriptors left open.
+    pub(crate) descriptors: [u8; 3],
+    /// Command and arguments.
+    pub(crate) command: Vec<String>,
+}
+
+/// What goes with a plan and is not data: opened when the plan was made.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// `-r`
+    pub(crate) root: Option<OwnedFd>,
+    /// The directory to start in, or to show.
+    pub(crate) directory: OwnedFd,
+    /// Ready to execute.
+    pub(crate) command: Command,
+}
+
+impl Plan {
+    /// Looks at target and caller; opens, reads, and changes nothing.
+    pub(crate) fn resolve(
+        request: &Request,
+        target: &Target,
+        caller: &Caller,
+    ) -> Result<(Self, Opened), ExecError> {
+        if request.follow_context {
+            return Err(Step::Request.refused(
+                "-Z: this version sets no SELinux context",
+                "leave out -Z: the command then runs in the context of porthole",
+            ));
+        }
+        let namespaces = Joins::resolve(&request.namespaces, target)?;
+        let maps = match (&target.process, namespaces.has(Namespace::User)) {
+            (Some(process), true) => Some((IdMap::of(process, "uid_map")?, IdMap::of(process, "gid_map")?)),
+            _ => None,
+        };
+        let ids = Ids::resolve(request, caller, maps.as_ref())?;
+        // In a user namespace that one joins, one has everything there is.
+        let available = if maps.is_some() { every_capability() } else { caller.available };
+        let capabilities = Sets::resolve(request.profile, request.add, request.drop, available)?;
+        let inside = namespaces.has(Namespace::Mount) || maps.is_some();
+        let account = Account::resolve(&ids, caller, inside, || std::fs::read_to_string("/etc/passwd").ok());
+        let environment = Environment::resolve(caller, &account, &target.label, &request.variables);
+        let words = command::or_shell(&request.command, caller);
+        let root =
+            request.root.as_ref().map(|place| open_place(place, target, "root", Step::Root)).transpose()?;
+        let entered = namespaces.has(Namespace::Mount) || root.is_some();
+        let (working_directory, directory) = directory(request, target, caller, entered)?;
+        let view = if entered {
+            View::Entered
+        } else {
+            view(request, target, &namespaces, &ids, &working_directory, &words, &environment)?
+        };
+        let plan = Self {
+            target: target.label.clone(),
+            root: root.as_ref().map(|(path, _)| path.clone()),
+            working_directory,
+            view,
+            profile: request.profile,
+            capabilities,
+            ids,
+            no_new_privileges: true,
+            terminal: caller.interactive && request.fork,
+            fork: request.fork,
+            descriptors: [0, 1, 2],
+            command: words.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+            namespaces,
+            environment,
+        };
+        let command = Command::new(&words, &plan.environment)?;
+        Ok((plan, Opened { root: root.map(|(_, fd)| fd), directory, command }))
+    }
+
+    /// Whether what is inside could reach for porthole's own image.
+    pub(crate) fn hostile(&self) -> bool {
+        self.root.is_some() || self.namespaces.hostile()
+    }
+}
+
+fn every_capability() -> Capabilities {
+    caps::all().into_iter().map(Capabilities::of).fold(Capabilities::NONE, Capabilities::union)
+}
+
+fn view(
+    request: &Request,
+    target: &Target,
+    namespaces: &Joins,
+    ids: &Ids,
+    directory: &Directory,
+    words: &[OsString],
+    environment: &Environment,
+) -> Result<View, ExecError> {
+    let net = namespaces.has(Namespace::Net);
+    let dns = if net { Dns::resolve(target)? } else { Dns::default() };
+    let procfs = namespaces.has(Namespace::Pid);
+    if request.profile == Profile::Sysadmin {
+        return Ok(View::Host(Contents {
+            trees: Vec::new(),
+            sysfs: net,
+            procfs,
+            small_dev: false,
+            etc_merged: false,
+            dns,
+        }));
+    }
+    // Root without capabilities still owns the disks' device files.
+    let small_dev = ids.uid().is_none_or(|uid| uid == 0) && !namespaces.has(Namespace::User);
+    let mut programs: Vec<PathBuf> = std::env::split_paths(environment.path()).collect();
+    programs.extend(words.first().map(Path::new).and_then(Path::parent).map(Path::to_owned));
+    let trees = Contents::trees(directory.in_view(), &programs, procfs, small_dev, is_mount_point);
+    let in_etc = |name: &str| std::fs::symlink_metadata(Path::new("/etc").join(name)).is_ok();
+    let etc_merged = !dns.overlays.iter().all(|overlay| in_etc(&overlay.name));
+    Ok(View::Confined(Contents { trees, sysfs: net, procfs, small_dev, etc_merged, dns }))
+}
+
+fn open_place(
+    place: &Place,
+    target: &Target,
+    link: &str,
+    step: Step,
+) -> Result<(PathBuf, OwnedFd), ExecError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match (place, &target.process) {
+        (Place::Host(path), _) => {
+            let fd =
+                openat(CWD, path, flags, Mode::empty()).map_err(step.failed(path.display().to_string()))?;
+            let path = std::fs::canonicalize(path).map_err(step.failed(path.display().to_string()))?;
+            Ok((path, fd))
+        }
+        (Place::Target, Some(process)) => {
+            let fd = openat(&process.proc_dir, link, flags, Mode::empty())
+                .map_err(step.failed(format!("{link} of process {}", process.pid)))?;
+            Ok((PathBuf::from(format!("/proc/{}/{link}", process.pid)), fd))
+        }
+        (Place::Target, None) => Err(step.refused(
+            format!("no process of {} lives to take it from", target.label),
+            "name a directory, or wait for a container to start",
+        )),
+    }
+}
+
+fn directory(
+    request: &Request,
+    target: &Target,
+    caller: &Caller,
+    entered: bool,
+) -> Result<(Directory, OwnedFd), ExecError> {
+    let root = || {
+        openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(Step::WorkingDirectory.failed("/"))
+    };
+    let confined = request.profile != Profile::Sysadmin;
+    let place = match (&request.working_directory, &caller.directory) {
+        (Some(place), _) => place.clone(),
+        (None, Some(path)) if !entered => Place::Host(path.clone()),
+        (None, _) => return Ok((Directory::Root, root()?)),
+    };
+    let (path, fd) = open_place(&place, target, "cwd", Step::WorkingDirectory)?;
+    Ok(match place {
+        _ if entered => (Directory::Opened(path), fd),
+        Place::Target => (Directory::Opened(path), fd),
+        Place::Host(_) if confined && !Contents::has(&path) => (Directory::Root, root()?),
+        Place::Host(_) => (Directory::InView(path), fd),
+    })
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "target       {}", self.target)?;
+        let joins: Vec<_> =
+            self.namespaces.0.iter().map(|j| format!("{}:[{}]", j.namespace, j.inode)).collect();
+        writeln!(f, "namespaces   {}", if joins.is_empty() { "none".to_owned() } else { joins.join(" ") })?;
+        writeln!(f, "mounts       {}", self.view)?;
+        if let Some(root) = &self.root {
+            writeln!(f, "root         {}", root.display())?;
+        }
+        match &self.working_directory {
+            Directory::Root => writeln!(f, "directory    /")?,
+            Directory::InView(path) | Directory::Opened(path) => {
+                writeln!(f, "directory    {}", path.display())?
+            }
+        }
+        writeln!(f, "capabilities {} (profile {})", self.capabilities.permitted, self.profile.name())?;
+        writeln!(f, "             in all five sets; read back")?;
+        writeln!(f, "ids          {}", self.ids)?;
+        writeln!(f, "privileges   no new ones; read back")?;
+        writeln!(f, "environment  {}", self.environment)?;
+        writeln!(f, "terminal     {}", if self.terminal { "one of its own" } else { "none" })?;
+        writeln!(f, "process      {}", if self.fork { "a child; porthole waits" } else { "porthole's own" })?;
+        writeln!(f, "descriptors  0 1 2")?;
+        writeln!(f, "command      {}", self.command.join(" "))
+    }
+}

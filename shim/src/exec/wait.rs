@@ -1,0 +1,194 @@
+//! Waiting for the command: its signals, its terminal, its end.
+
+use std::io::{PipeReader, Read};
+use std::os::fd::AsFd;
+
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, WaitOptions, WaitStatus, kill_process, waitpid};
+use rustix::stdio::stdin;
+
+use super::error::{ExecError, FAILED, Report, Step};
+use super::pty::Pty;
+use crate::sys;
+
+/// Sent on to the command. Not the stop signals: a terminal sends those to both, and nobody else has reason to.
+const FORWARDED: [Signal; 10] = [
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGALRM,
+    Signal::SIGCONT,
+    Signal::SIGWINCH,
+    Signal::SIGVTALRM,
+];
+
+/// The signals of this process, read instead of delivered.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    fd: SignalFd,
+    old_mask: SigSet,
+    separate: bool,
+}
+
+impl Signals {
+    /// Before the fork, so that none is missed. `separate`: the command has a session of its own, so nothing that a
+    /// terminal sends here reaches it by itself.
+    pub(crate) fn take(separate: bool) -> Result<Self, ExecError> {
+        let mut mask = SigSet::empty();
+        FORWARDED.iter().for_each(|&signal| mask.add(signal));
+        mask.add(Signal::SIGCHLD);
+        // An ignored SIGCHLD, which a caller can leave us, would throw the command's status away.
+        sys::default_action(libc::SIGCHLD).map_err(Step::Wait.failed("SIGCHLD"))?;
+        let old_mask =
+            mask.thread_swap_mask(SigmaskHow::SIG_BLOCK).map_err(Step::Wait.failed("the signal mask"))?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let fd = SignalFd::with_flags(&mask, flags).map_err(Step::Wait.failed("signalfd"))?;
+        Ok(Self { fd, old_mask, separate })
+    }
+
+    pub(crate) fn old_mask(&self) -> SigSet {
+        self.old_mask
+    }
+}
+
+/// Until the command has ended; then its status, or what kept it from starting.
+pub(crate) fn supervise(
+    child: Pid,
+    mut pty: Option<Pty>,
+    signals: &Signals,
+    from_child: PipeReader,
+) -> Result<u8, ExecError> {
+    if let Some(pty) = &mut pty {
+        pty.make_raw()?;
+    }
+    let status = loop {
+        wait_for_events(signals, pty.as_mut())?;
+        if let Some(status) = handle_signals(child, signals, pty.as_mut())? {
+            break status;
+        }
+    };
+    while pty.as_mut().is_some_and(Pty::pass_output) {}
+    drop(pty);
+    match reported(from_child) {
+        Some(report) => Err(ExecError::Reported(report)),
+        None => Ok(status),
+    }
+}
+
+/// What the child sent before it ended. Once it has become the command, the pipe is closed and empty.
+fn reported(mut from_child: PipeReader) -> Option<Report> {
+    let mut bytes = Vec::new();
+    from_child.read_to_end(&mut bytes).ok()?;
+    if bytes.is_empty() {
+        return None;
+    }
+    let garbled = |_| Report {
+        code: "internal".to_owned(),
+        status: FAILED,
+        message: "the process that entered the target ended in the middle of a report".to_owned(),
+        remedy: None,
+    };
+    Some(serde_json::from_slice(&bytes).unwrap_or_else(garbled))
+}
+
+fn wait_for_events(signals: &Signals, pty: Option<&mut Pty>) -> Result<(), ExecError> {
+    let Some(pty) = pty else {
+        return poll_all(&mut [PollFd::from_borrowed_fd(signals.fd.as_fd(), PollFlags::IN)]);
+    };
+    let (mut readable, mut writable, mut typed) = (false, false, false);
+    {
+        let mut fds = vec![PollFd::from_borrowed_fd(signals.fd.as_fd(), PollFlags::IN)];
+        let mut wanted = PollFlags::empty();
+        wanted.set(PollFlags::IN, pty.has_output());
+        wanted.set(PollFlags::OUT, pty.has_input());
+        let master = (!wanted.is_empty()).then_some(fds.len());
+        if master.is_some() {
+            fds.push(PollFd::from_borrowed_fd(pty.master(), wanted));
+        }
+        let input = pty.reads_input().then_some(fds.len());
+        if input.is_some() {
+            fds.push(PollFd::from_borrowed_fd(stdin(), PollFlags::IN));
+        }
+        poll_all(&mut fds)?;
+        let events =
+            |index: Option<usize>| index.and_then(|i| fds.get(i)).map_or(PollFlags::empty(), PollFd::revents);
+        let ended = PollFlags::HUP | PollFlags::ERR;
+        readable |= pty.has_output() && events(master).intersects(PollFlags::IN | ended);
+        writable |= pty.has_input() && events(master).intersects(PollFlags::OUT | ended);
+        typed |= events(input).intersects(PollFlags::IN | ended);
+    }
+    if readable {
+        pty.pass_output();
+    }
+    if typed {
+        pty.take_input();
+    }
+    if writable || (typed && pty.has_input()) {
+        pty.give_input();
+    }
+    Ok(())
+}
+
+fn poll_all(fds: &mut [PollFd<'_>]) -> Result<(), ExecError> {
+    match poll(fds, None) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(Step::Wait.failed("poll")(error)),
+    }
+}
+
+fn handle_signals(child: Pid, signals: &Signals, mut pty: Option<&mut Pty>) -> Result<Option<u8>, ExecError> {
+    while let Some(info) = signals.fd.read_signal().map_err(Step::Wait.failed("signalfd"))? {
+        let Ok(number) = i32::try_from(info.ssi_signo) else { continue };
+        if number == libc::SIGCHLD {
+            if let Some(status) = ended(child)? {
+                return Ok(Some(status));
+            }
+            continue;
+        }
+        if let Some(pty) = pty.as_deref_mut() {
+            match number {
+                libc::SIGWINCH => {
+                    pty.resize();
+                    continue;
+                }
+                // Whoever stopped us may have left the terminal in another mode.
+                libc::SIGCONT => pty.make_raw()?,
+                _ => {}
+            }
+        }
+        // What a terminal sends goes to the whole foreground group: the command, in it, has it already.
+        let from_terminal = info.ssi_code == libc::SI_KERNEL;
+        if from_terminal && !signals.separate {
+            continue;
+        }
+        if let Some(signal) = rustix::process::Signal::from_named_raw(number) {
+            match kill_process(child, signal) {
+                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+                Err(error) => return Err(Step::Wait.failed("forward a signal")(error)),
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn ended(child: Pid) -> Result<Option<u8>, ExecError> {
+    match waitpid(Some(child), WaitOptions::NOHANG) {
+        Ok(Some((_, status))) => Ok(status_of(status)),
+        Ok(None) => Ok(None),
+        Err(error) => Err(Step::Wait.failed("waitpid")(error)),
+    }
+}
+
+fn status_of(status: WaitStatus) -> Option<u8> {
+    let code = match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => code,
+        (None, Some(signal)) => 128 + signal,
+        (None, None) => return None,
+    };
+    Some(u8::try_from(code).unwrap_or(FAILED))
+}

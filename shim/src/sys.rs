@@ -1,0 +1,134 @@
+//! The system calls no crate wraps safely: the only unsafe code of the command line.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+
+use rustix::process::Pid;
+
+/// Which side of a fork this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fork {
+    /// The new process.
+    Child,
+    /// The old process, with the number of the new one.
+    Parent(Pid),
+}
+
+/// fork(2) of a process that has one thread: <https://man7.org/linux/man-pages/man2/fork.2.html>
+pub(crate) fn fork() -> io::Result<Fork> {
+    // A directory's link count is two and one for each directory in it: here, for each thread.
+    let threads = rustix::fs::stat("/proc/self/task")?.st_nlink.saturating_sub(2);
+    if threads != 1 {
+        return Err(io::Error::other(format!("the process has {threads} threads, fork needs one")));
+    }
+    // SAFETY: fork takes no pointer. Its one obligation is that the child of a process with several threads
+    // calls only async-signal-safe functions, since a lock another thread held stays locked for ever. There
+    // is one thread, counted just above, and only that thread could have started another since.
+    let pid = unsafe { libc::fork() };
+    match pid {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Fork::Child),
+        pid => match Pid::from_raw(pid) {
+            Some(pid) => Ok(Fork::Parent(pid)),
+            None => Err(io::Error::other("fork gave no process id")),
+        },
+    }
+}
+
+/// _exit(2), without the exit handlers, which are the parent's: <https://man7.org/linux/man-pages/man2/_exit.2.html>
+pub(crate) fn exit_now(status: u8) -> ! {
+    // SAFETY: _exit takes an integer and does not return; whatever this process holds the kernel releases.
+    unsafe { libc::_exit(libc::c_int::from(status)) }
+}
+
+/// Gives a signal its default action, for this process: <https://man7.org/linux/man-pages/man2/signal.2.html>
+pub(crate) fn default_action(signal: libc::c_int) -> io::Result<()> {
+    // SAFETY: SIG_DFL installs no handler, so no code of ours can run in signal context; an invalid number is
+    // answered with SIG_ERR.
+    let previous = unsafe { libc::signal(signal, libc::SIG_DFL) };
+    if previous == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Attributes of a mount, as mount_setattr(2) takes them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct MountAttributes {
+    /// `MOUNT_ATTR_*` to set.
+    pub(crate) set: u64,
+    /// `MS_PRIVATE`, `MS_SLAVE`, `MS_SHARED`, or 0 to leave the propagation as it is.
+    pub(crate) propagation: u64,
+    /// Also every mount below.
+    pub(crate) recursive: bool,
+}
+
+/// mount_setattr(2), Linux 5.12, on the mount `mount` refers to:
+/// <https://man7.org/linux/man-pages/man2/mount_setattr.2.html>
+pub(crate) fn mount_setattr(mount: BorrowedFd<'_>, attributes: MountAttributes) -> io::Result<()> {
+    let recursive = if attributes.recursive { libc::AT_RECURSIVE } else { 0 };
+    let mut attr = libc::mount_attr {
+        attr_set: attributes.set,
+        attr_clr: 0,
+        propagation: attributes.propagation,
+        userns_fd: 0,
+    };
+    // SAFETY: the path is a constant, terminated string. `attr` lives on this stack until the call returns,
+    // and the size passed is its own; the kernel only reads it. The descriptor is borrowed, so open.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | recursive,
+            &raw mut attr,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// close_range(2), Linux 5.9, of everything above `keep` and 0, 1, 2: what comes after this in the process may
+/// only be execve or `_exit`. <https://man7.org/linux/man-pages/man2/close_range.2.html>
+pub(crate) fn close_all_but(keep: Option<RawFd>) -> io::Result<()> {
+    let keep = keep.and_then(|fd| u32::try_from(fd).ok()).filter(|&fd| fd > 2);
+    match keep {
+        None => close_range(3, u32::MAX),
+        Some(3) => close_range(4, u32::MAX),
+        Some(fd) => close_range(3, fd - 1).and_then(|()| close_range(fd + 1, u32::MAX)),
+    }
+}
+
+fn close_range(first: u32, last: u32) -> io::Result<()> {
+    // SAFETY: no pointer is passed. Descriptors owned by values of this process become invalid: the one
+    // caller runs right before execve, its values are never dropped (the process is replaced, or ends with
+    // `exit_now`), and none of them is used in between but the one kept.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0u32) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// execveat(2) of the file `file` refers to: <https://man7.org/linux/man-pages/man2/execveat.2.html>
+/// Comes back only with an error.
+pub(crate) fn fexecve(
+    file: BorrowedFd<'_>,
+    arguments: &[std::ffi::CString],
+    environment: &[std::ffi::CString],
+) -> io::Error {
+    let pointers = |strings: &[std::ffi::CString]| -> Vec<*const libc::c_char> {
+        strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let argv = pointers(arguments);
+    let envp = pointers(environment);
+    // SAFETY: the path is a constant, terminated string; `argv` and `envp` are arrays closed by a null
+    // pointer, of pointers into `CString`s that are borrowed until the call returns. The kernel copies all.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            argv.as_ptr(),
+            envp.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        );
+    }
+    io::Error::last_os_error()
+}
