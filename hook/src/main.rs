@@ -10,7 +10,6 @@ mod input;
 mod invocation;
 mod log;
 mod stages;
-#[allow(unsafe_code)]
 mod sys;
 mod watchdog;
 

@@ -1,5 +1,7 @@
 //! The only unsafe code of the hook: a timer, and signal handlers that end the process.
 
+#![allow(unsafe_code)]
+
 use std::io;
 
 /// Ends the process at once, without destructors: _exit(2). May be called from a signal handler.

@@ -1,5 +1,7 @@
 //! The words of the command line. Help, man page and completions are made from this.
 
+use crate::demo::DemoArgs;
+use crate::exec::ExecArgs;
 use crate::list::ListArgs;
 use crate::output::Format;
 use clap::{Parser, Subcommand};
@@ -46,8 +48,18 @@ pub(crate) enum Command {
         #[arg(value_name = "TARGET")]
         target: String,
     },
+    /// Run a program of the host in the namespaces of a target, confined
+    Exec {
+        /// Which
+        #[arg(value_name = "TARGET")]
+        target: String,
+        #[command(flatten)]
+        args: Box<ExecArgs>,
+    },
     /// Bring registry and kernel to agreement, and print what was done
     Reconcile,
+    /// Show what porthole does, on a pod that is made for it
+    Demo(DemoArgs),
     /// Print completions for a shell
     Completions {
         /// Which

@@ -63,7 +63,7 @@ pub(crate) fn run(words: &str, config: &Config, format: Format) -> Result<ExitCo
     let inventory = Inventory::read(config)?;
     let (report, text) = match inventory.resolve(words)? {
         Target::Pod(pod, record) => {
-            let network = network(inventory.open_netns(pod)?)?;
+            let network = network(&inventory.open_netns(pod)?)?;
             let records = record.map_or_else(|| pod.containers.iter().collect(), |record| vec![record]);
             let containers: Vec<_> =
                 records.into_iter().map(|record| container(&inventory, record)).collect();
@@ -83,13 +83,13 @@ pub(crate) fn run(words: &str, config: &Config, format: Format) -> Result<ExitCo
             let netns = process.open_namespace(NamespaceKind::Net);
             let netns = netns
                 .map_err(|errno| Problem::failed(format!("open /proc/{}/ns/net: {errno}", process.pid())))?;
-            let mut report = anonymous(network(netns)?);
+            let mut report = anonymous(network(&netns)?);
             report.namespaces = shared(&process)?;
             let text = text(&report, &format!("process {} (of no registered container)", process.pid()));
             (report, text)
         }
         Target::Netns(path) => {
-            let report = anonymous(network(open_netns(&path)?)?);
+            let report = anonymous(network(&open_netns(&path)?)?);
             let text = text(&report, &format!("{} (of no registered container)", path.display()));
             (report, text)
         }
@@ -121,8 +121,8 @@ const fn anonymous(network: Network) -> Report<'static> {
     }
 }
 
-fn network(netns: OwnedFd) -> Result<Network, Problem> {
-    let id = NamespaceId::of(&netns)
+fn network(netns: &OwnedFd) -> Result<Network, Problem> {
+    let id = NamespaceId::of(netns)
         .map_err(|errno| Problem::failed(format!("fstat of the network namespace: {errno}")))?;
     let is_host = host()?.namespace(NamespaceKind::Net) == Some(id);
     Ok(Network {

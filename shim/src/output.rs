@@ -39,6 +39,18 @@ pub(crate) fn to_stderr(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
+/// An error on stderr: as one JSON object, or as a message and what to do.
+pub(crate) fn report(document: &impl Serialize, message: &str, remedy: Option<&str>, format: Format) {
+    if format == Format::Json {
+        to_stderr(&serde_json::to_string(document).unwrap_or_default());
+        return;
+    }
+    to_stderr(&format!("porthole: {message}"));
+    if let Some(remedy) = remedy {
+        to_stderr(&format!("help: {remedy}"));
+    }
+}
+
 /// Columns as wide as their widest cell, two blanks apart; no trailing blanks.
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {

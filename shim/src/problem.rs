@@ -1,7 +1,7 @@
 //! What a command says when it does not do what it was asked for: what failed, on what, why, and what to do.
 
 use crate::exit::Exit;
-use crate::output::{Format, to_stderr};
+use crate::output::{self, Format};
 use porthole_registry::Error;
 use serde::Serialize;
 use std::process::ExitCode;
@@ -40,18 +40,14 @@ impl Problem {
     /// Says it on stderr, as text or as one JSON object.
     pub(crate) fn report(&self, format: Format) {
         let Self { exit, message, remedy, candidates } = self;
-        if format == Format::Json {
-            let report = Report { code: exit.code(), message, remedy: remedy.as_deref(), candidates };
-            to_stderr(&serde_json::to_string(&report).unwrap_or_default());
-            return;
-        }
-        to_stderr(&format!("porthole: {message}"));
-        for candidate in candidates {
-            to_stderr(&format!("  {candidate}"));
-        }
-        if let Some(remedy) = remedy {
-            to_stderr(&format!("help: {remedy}"));
-        }
+        let (code, remedy) = (exit.code(), remedy.as_deref());
+        let listed: String = candidates.iter().map(|candidate| format!("\n  {candidate}")).collect();
+        output::report(
+            &Report { code, message, remedy, candidates },
+            &format!("{message}{listed}"),
+            remedy,
+            format,
+        );
     }
 
     /// Ends with its own status, or, in front of a command to be run, with that of env(1).
@@ -71,5 +67,17 @@ impl From<crate::netlink::Error> for Problem {
     fn from(error: crate::netlink::Error) -> Self {
         let cause = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
         Self::new(Exit::Failed, format!("{error}{cause}"), error.remedy().unwrap_or_default())
+    }
+}
+
+impl From<crate::demo::Error> for Problem {
+    fn from(error: crate::demo::Error) -> Self {
+        let mut message = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(source) = cause {
+            message.push_str(&format!(": {source}"));
+            cause = source.source();
+        }
+        Self::new(Exit::Failed, message, error.remedy().unwrap_or_default())
     }
 }

@@ -98,16 +98,16 @@ impl Inventory {
             Selector::Path(path) => self.by_netns(path),
             Selector::Ip(ip) => {
                 let found = self.by_ip(ip)?;
-                self.only(words, found.into_iter().map(|pod| (pod, None)).collect())
+                self.only(words, &found.into_iter().map(|pod| (pod, None)).collect::<Vec<_>>())
             }
-            Selector::Pod(namespace, name) => self.only(words, self.pods_named(&namespace, &name)),
+            Selector::Pod(namespace, name) => self.only(words, &self.pods_named(&namespace, &name)),
             Selector::Container(namespace, pod, name) => {
                 let of_pods = self.pods_named(&namespace, &pod).into_iter().map(|(pod, _)| pod);
                 let found = of_pods.flat_map(|pod| pod.containers.iter().map(move |record| (pod, record)));
                 let found = found.filter(|(_, record)| Pod::container_label(record) == name);
-                self.only(words, found.map(|(pod, record)| (pod, Some(record))).collect())
+                self.only(words, &found.map(|(pod, record)| (pod, Some(record))).collect::<Vec<_>>())
             }
-            Selector::Word(word) => self.only(words, self.by_word(&word)),
+            Selector::Word(word) => self.only(words, &self.by_word(&word)),
         }
     }
 
@@ -142,12 +142,8 @@ impl Inventory {
         found
     }
 
-    fn only<'a>(
-        &self,
-        words: &str,
-        found: Vec<(&'a Pod, Option<&'a Record>)>,
-    ) -> Result<Target<'a>, Problem> {
-        match found.as_slice() {
+    fn only<'a>(&self, words: &str, found: &[(&'a Pod, Option<&'a Record>)]) -> Result<Target<'a>, Problem> {
+        match found {
             [(pod, record)] => Ok(Target::Pod(pod, *record)),
             [] => Err(self.no_such(words)),
             several => {

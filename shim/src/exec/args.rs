@@ -83,6 +83,21 @@ pub(crate) struct ExecArgs {
     pub(crate) command: Vec<OsString>,
 }
 
+impl ExecArgs {
+    /// Whether something is asked for that the containers of a pod do not share.
+    pub(crate) fn wants_a_container(&self) -> bool {
+        let own = self.all
+            || self.mount
+            || self.pid
+            || self.cgroup
+            || self.user
+            || self.time
+            || self.follow_context;
+        let places = [&self.root, &self.wd];
+        own || places.into_iter().flatten().any(|place| place.is_empty())
+    }
+}
+
 /// A directory of the host, or the target's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {

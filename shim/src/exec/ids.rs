@@ -155,6 +155,7 @@ mod tests {
         }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "reads better at the call")]
     fn request(args: ExecArgs) -> Request {
         Request::try_from(&args).unwrap()
     }

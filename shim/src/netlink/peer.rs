@@ -64,12 +64,6 @@ pub fn host_links() -> Result<Vec<Link>, Error> {
     links::all(&mut RouteSocket::open()?)
 }
 
-/// The numbers by which the host, the namespace of the calling thread, knows others; None where it has none for it.
-pub fn namespace_ids(namespaces: &[BorrowedFd<'_>]) -> Result<Vec<Option<i32>>, Error> {
-    let mut socket = RouteSocket::open()?;
-    namespaces.iter().map(|netns| namespace_id(&mut socket, *netns)).collect()
-}
-
 fn is_end_of(candidate: &Link, index: u32, target_id: Option<i32>) -> bool {
     target_id.is_some() && candidate.peer_index == Some(index) && candidate.peer_nsid == target_id
 }

@@ -78,7 +78,7 @@ fn confined(contents: &Contents, run_dir: &Path, working_directory: &Start<'_>) 
     if contents.small_dev {
         attach_part(&own, "dev", "/dev").map_err(failed("/dev"))?;
         for (name, device) in DEVICES.iter().zip(&devices) {
-            attach(device.as_fd(), &format!("/dev/{name}")).map_err(failed(format!("/dev/{name}")))?;
+            attach(device.as_fd(), format!("/dev/{name}")).map_err(failed(format!("/dev/{name}")))?;
         }
     }
     let mut last = None;
