@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// One file that is something to Docker and to podman.
 fn file_of(id: &str) -> String {
     let docker = r#""Name":"/k8s_web_p1_default_uid_0","Config":{"Image":"i","Labels":{"io.kubernetes.sandbox.id":"x"}}"#;
-    let podman = format!(r#""names":["web"],"metadata":"{{\"image-name\":\"i\"}}","hostname":"p1""#);
+    let podman = r#""names":["web"],"metadata":"{\"image-name\":\"i\"}","hostname":"p1""#;
     format!(r#"{{"id":"{id}",{podman},{docker},"linux":{{"namespaces":[{{"type":"uts"}}]}}}}"#)
 }
 
