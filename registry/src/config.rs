@@ -1,6 +1,7 @@
 //! `/etc/porthole/config.toml`: every key has a default, and a wrong one costs only itself.
 
 use crate::naming::Template;
+use crate::text::clean;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -82,7 +83,7 @@ impl Config {
     /// Reads a configuration from its text; see [`Config::load`].
     pub fn parse(text: &str) -> (Self, Vec<String>) {
         let mut config = Self::default();
-        let mut problems = Vec::new();
+        let mut problems: Vec<String> = Vec::new();
         match text.parse::<Table>() {
             Ok(table) => {
                 for (key, value) in &table {
@@ -91,6 +92,8 @@ impl Config {
             }
             Err(e) => problems.push(e.to_string().replace('\n', " ")),
         }
+        // What is wrong is quoted, and goes to the log.
+        let problems = problems.iter().filter_map(|problem| clean(problem)).collect();
         (config, problems)
     }
 

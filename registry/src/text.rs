@@ -17,6 +17,7 @@ pub fn clean(raw: &str) -> Option<String> {
         }
         line.push(c);
     }
+    line.truncate(line.trim_end().len());
     (!line.is_empty()).then_some(line)
 }
 
@@ -58,6 +59,8 @@ mod tests {
     fn text_is_cut_between_characters_and_nothing_is_no_text() {
         let long = clean(&"é".repeat(400)).unwrap();
         assert_eq!(long.len(), LONGEST);
+        let cut_at_a_space = clean(&format!("{} {}", "x".repeat(LONGEST - 1), "y")).unwrap();
+        assert_eq!(clean(&cut_at_a_space), Some(cut_at_a_space));
         assert_eq!(clean(""), None);
         assert_eq!(clean(" \n "), None);
     }
