@@ -1,0 +1,3 @@
+//! What holds under every runtime, one sentence each.
+
+mod lifecycle;
