@@ -93,6 +93,14 @@ impl Bundle {
         self
     }
 
+    /// Has a new network namespace, after one was named.
+    #[must_use]
+    pub fn own_netns(mut self) -> Self {
+        self.namespaces().retain(|ns| ns["type"] != "network");
+        self.namespaces().push(json!({ "type": "network" }));
+        self
+    }
+
     /// Stays in the network namespace of the runtime.
     #[must_use]
     pub fn host_network(mut self) -> Self {

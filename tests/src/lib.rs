@@ -46,11 +46,11 @@ macro_rules! requires {
 /// Makes one test of each listed `fn(&Node)`: `on_a_node!(requires(root, ip): first, second)`.
 #[macro_export]
 macro_rules! on_a_node {
-    (requires($($need:ident),+): $($name:ident),+ $(,)?) => {
+    (requires $needs:tt: $($name:ident),+ $(,)?) => {
         mod node {
             $(#[test]
             fn $name() {
-                $crate::requires!($($need),+);
+                $crate::requires! $needs;
                 $crate::node::run($crate::test_path!(), super::$name);
             })+
         }

@@ -235,6 +235,12 @@ impl Node {
         mount_remount("/run", MountFlags::empty(), data.as_c_str()).expect("remount /run");
     }
 
+    /// Gives `/run` no more than `count` files and directories.
+    pub fn limit_run_inodes(&self, count: usize) {
+        let data = CString::new(format!("nr_inodes={count}")).expect("no NUL");
+        mount_remount("/run", MountFlags::empty(), data.as_c_str()).expect("remount /run");
+    }
+
     /// Makes `dir` a read-only mount point.
     pub fn make_read_only(&self, dir: &Path) {
         fs::create_dir_all(dir).expect("make the directory");

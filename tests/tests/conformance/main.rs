@@ -1,3 +1,13 @@
 //! What holds under every runtime, one sentence each.
+//!
+//! A difference between runtimes is a row of `Runtime::traits`, asserted in `runtimes`; no sentence asks which
+//! runtime it runs on.
 
+mod broken_node;
+mod bundles;
 mod lifecycle;
+mod names;
+mod pods;
+mod processes;
+mod runtimes;
+mod stdin;
