@@ -13,6 +13,7 @@ pub mod node;
 pub mod pod;
 pub mod process;
 pub mod runtime;
+pub mod strace;
 pub mod tools;
 
 pub use bundle::Bundle;

@@ -49,6 +49,17 @@ impl Sleeper {
         sleeper
     }
 
+    /// Starts one through a program that enters the network namespace `netns` and becomes it.
+    #[must_use]
+    pub fn under(entering: &[&str], netns: crate::Netns) -> Self {
+        let mut command = Command::new(entering[0]);
+        command.args(&entering[1..]).args(["/bin/busybox", "sleep", "100000"]);
+        let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let sleeper = Self { child: quiet.spawn().expect("start a process") };
+        wait_until("a process in the namespace", || crate::Netns::of(sleeper.pid()) == Some(netns));
+        sleeper
+    }
+
     /// Its pid.
     #[must_use]
     pub fn pid(&self) -> u32 {

@@ -7,6 +7,9 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
+use porthole_registry::config::Config;
+use porthole_registry::registration::Registry;
+use porthole_registry::store::Store;
 use serde_json::{Map, Value, json};
 
 /// What a program did.
@@ -105,6 +108,22 @@ pub fn porthole(args: &[&str]) -> Outcome {
     let mut command = Command::new(binary("porthole"));
     command.args(args).stdin(Stdio::null());
     run(command)
+}
+
+/// Brings registry and kernel to agreement, and returns what was done, one line each.
+///
+/// # Panics
+/// When it fails as a whole, or on one thing.
+#[must_use]
+pub fn reconcile() -> Vec<String> {
+    let config = Config::default();
+    let Some(store) = Store::open(&config.run_dir).expect("open the registry") else { return Vec::new() };
+    let boot_id = porthole_registry::host::boot_id().expect("read the boot id");
+    let registry = Registry::new(store, config.netns_dir);
+    let done = registry.reconcile(&boot_id, &config.pin_name, Duration::from_secs(5)).expect("reconcile");
+    let lines: Vec<_> = done.iter().map(|d| format!("{:?} {}: {}", d.action, d.subject, d.detail)).collect();
+    assert!(done.iter().all(|d| !d.failed), "reconcile failed: {lines:#?}");
+    lines
 }
 
 /// A container's state, as runtimes write it to a hook.

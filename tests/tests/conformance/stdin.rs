@@ -53,7 +53,7 @@ fn stdin_is_malformed(node: &Node) {
 }
 
 fn stdin_nests_too_deep(node: &Node) {
-    let deep = [b"{\"id\":".repeat(1), b"[".repeat(1 << 20)].concat();
+    let deep = [b"{\"id\":".to_vec(), b"[".repeat(1 << 20)].concat();
     is_refused(node, &deep, &["stdin"]);
 }
 
