@@ -30,6 +30,24 @@ pub fn nsfs_mounts() -> Vec<String> {
     mountinfo.lines().filter(|line| line.contains(" - nsfs ")).map(|line| format!("mount: {line}")).collect()
 }
 
+/// How many mounts of namespaces there are in the pin directory, those on top of another included.
+///
+/// Each is there a second time below the directory's own mount, which is a peer of `/run`'s as iproute2
+/// makes it: those copies come and go with the originals, and are not counted.
+#[must_use]
+pub fn pin_mounts(netns_dir: &Path) -> usize {
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo").expect("read mountinfo");
+    let mounts: Vec<Vec<&str>> = mountinfo.lines().map(|line| line.split(' ').collect()).collect();
+    let nsfs = |mount: &&Vec<&str>| mount.windows(2).any(|pair| pair == ["-", "nsfs"]);
+    let top = mounts.iter().rfind(|mount| netns_dir == Path::new(mount[4]));
+    let parents: Vec<_> = mounts.iter().filter(nsfs).chain(top).map(|mount| mount[0]).collect();
+    mounts
+        .iter()
+        .filter(nsfs)
+        .filter(|mount| Path::new(mount[4]).starts_with(netns_dir) && parents.contains(&mount[1]))
+        .count()
+}
+
 /// Every path below `dir`, itself excluded.
 #[must_use]
 pub fn below(dir: &Path) -> Vec<String> {

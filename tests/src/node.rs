@@ -84,6 +84,12 @@ fn inside(token: String, body: impl FnOnce(&Node)) {
 fn set_up() {
     // As under systemd: what is mounted here is seen in every mount namespace that is not private.
     mount_change("/", MountPropagationFlags::SHARED | MountPropagationFlags::REC).expect("share /");
+    // What the machine has mounted below its own /run would be taken for something left behind.
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo").expect("read mountinfo");
+    let below_run = |line: &&str| line.split(' ').nth(4).is_some_and(|point| point.starts_with("/run/"));
+    for line in mountinfo.lines().rev().filter(below_run) {
+        let _ = unmount(line.split(' ').nth(4).unwrap_or_default(), UnmountFlags::DETACH);
+    }
     tmpfs("/run", "mode=755");
     tmpfs("/mnt", "mode=755");
     if Path::new("/etc/porthole").is_dir() {

@@ -21,6 +21,8 @@ pub enum Runtime {
 /// How runtimes are known to differ where a sentence of the suite has to know.
 #[derive(Clone, Copy, Debug)]
 pub struct Traits {
+    /// The stage a container that is only created was last seen at.
+    pub last_stage_of_create: &'static str,
     /// Pid in the state that poststop gets: `None` when the key is missing.
     pub poststop_pid: PoststopPid,
     /// Whether poststop runs when createRuntime failed or the command cannot be started.
@@ -46,16 +48,19 @@ impl Runtime {
     pub fn traits(self) -> Traits {
         match self {
             Self::Runc => Traits {
+                last_stage_of_create: "poststart",
                 poststop_pid: PoststopPid::Absent,
                 poststop_after_failed_create: true,
                 poststop_without_bundle: true,
             },
             Self::Crun => Traits {
+                last_stage_of_create: "createRuntime",
                 poststop_pid: PoststopPid::Zero,
                 poststop_after_failed_create: false,
                 poststop_without_bundle: false,
             },
             Self::Libcontainer => Traits {
+                last_stage_of_create: "createRuntime",
                 poststop_pid: PoststopPid::Stale,
                 poststop_after_failed_create: false,
                 poststop_without_bundle: true,

@@ -33,11 +33,11 @@ fn config_is_missing(node: &Node, runtime: Runtime) {
 }
 
 fn config_is_empty(node: &Node, runtime: Runtime) {
-    starts_with_spoilt_config(node, runtime, ": > config.json", &["EOF"]);
+    starts_with_spoilt_config(node, runtime, ": > config.json", &["is empty"]);
 }
 
 fn config_is_truncated(node: &Node, runtime: Runtime) {
-    starts_with_spoilt_config(node, runtime, "head -c 300 good > config.json", &["EOF"]);
+    starts_with_spoilt_config(node, runtime, "head -c 300 good > config.json", &["ends too early"]);
 }
 
 fn config_is_huge(node: &Node, runtime: Runtime) {
@@ -50,7 +50,7 @@ fn config_is_not_json(node: &Node, runtime: Runtime) {
 }
 
 fn config_is_json_of_another_shape(node: &Node, runtime: Runtime) {
-    starts_with_spoilt_config(node, runtime, "echo '[1, 2]' > config.json", &["invalid"]);
+    starts_with_spoilt_config(node, runtime, "echo '[1, 2]' > config.json", &["no JSON object"]);
 }
 
 fn config_is_a_directory(node: &Node, runtime: Runtime) {

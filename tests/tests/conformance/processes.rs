@@ -37,7 +37,7 @@ fn pid_is_no_pid(node: &Node) {
         state["pid"] = pid.clone();
         call("createRuntime", &state);
         let line = node.expect_one_line(&["createRuntime"]);
-        assert!(line.contains("pid") || line.contains("stdin"), "{pid}: {line}");
+        assert!(line.contains("process") || line.contains("OCI state"), "{pid}: {line}");
         nothing_is_registered(node);
     }
 }
@@ -45,7 +45,7 @@ fn pid_is_no_pid(node: &Node) {
 fn pid_is_missing_at_create(node: &Node) {
     let bundle = web_0(node);
     call("createRuntime", &bundle.state(None));
-    node.expect_one_line(&[&bundle.id, "createRuntime", "pid"]);
+    node.expect_one_line(&[&bundle.id, "createRuntime", "process"]);
     nothing_is_registered(node);
 }
 

@@ -33,6 +33,20 @@ fn poststop_says_of_the_pid_what_the_table_says(node: &Node, runtime: Runtime) {
     node.expect_silence("the release");
 }
 
+fn poststart_is_called_when_the_table_says(node: &Node, runtime: Runtime) {
+    // runc up to 1.5 calls it at the end of create, when the program does not run yet.
+    let container = Container::create(runtime, &Bundle::new(node));
+    let stage = |when: &str| {
+        assert_eq!(node.pins().len(), 1, "{when}");
+        node.record(container.id()).expect("recorded")["stage"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(stage("created"), runtime.traits().last_stage_of_create);
+    container.start();
+    assert_eq!(stage("started"), "poststart");
+    container.delete();
+    node.expect_silence("all stages");
+}
+
 fn failed_create_is_cleaned_up_by_poststop_or_reconcile(node: &Node, runtime: Runtime) {
     // Another hook, after ours, fails the container.
     let file = node.scratch().join("poststop.json");
@@ -87,6 +101,7 @@ fn killed_behind_the_runtimes_back_is_released_by_reconcile(node: &Node, runtime
 }
 
 on_every_runtime!(
+    poststart_is_called_when_the_table_says,
     poststop_says_of_the_pid_what_the_table_says,
     failed_create_is_cleaned_up_by_poststop_or_reconcile,
     command_that_does_not_exist_leaves_nothing,
