@@ -147,6 +147,8 @@ impl Call<'_> {
                     Some(_) => registry.update(lock, &record),
                 })
             }
+            // Ended, and its number is another process's by now, which is not to be recorded in its place.
+            Ok(Some(record)) if record.pid == process.pid() => Ok(()),
             // Missed so far, or of an earlier life.
             _ => self.register(process, failures),
         }

@@ -1,0 +1,67 @@
+//! Cgroups of a node. They are the one thing that namespaces do not take away with the node, so every container
+//! gets a path below the node's own directory, and that directory is removed whatever happened.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+const TOP: &str = "porthole-tests";
+
+/// The cgroups of one node, in every hierarchy.
+#[derive(Debug)]
+pub struct Cgroups {
+    token: String,
+}
+
+impl Cgroups {
+    /// `token` is unique to the node.
+    #[must_use]
+    pub fn new(token: &str) -> Self {
+        Self { token: token.to_owned() }
+    }
+
+    /// The `cgroupsPath` of container `id`.
+    #[must_use]
+    pub fn path(&self, id: &str) -> String {
+        format!("/{TOP}/{}/{id}", self.token)
+    }
+
+    /// Directories of containers that are still there.
+    #[must_use]
+    pub fn left(&self) -> Vec<PathBuf> {
+        self.dirs().iter().flat_map(|dir| subdirs(dir)).collect()
+    }
+
+    /// Removes everything of this node, waiting for processes that are about to be gone.
+    pub fn remove(&self) {
+        let until = Instant::now() + Duration::from_secs(5);
+        for dir in self.dirs() {
+            while !remove_tree(&dir) && Instant::now() < until {
+                thread::sleep(Duration::from_millis(5));
+            }
+            // The directory of all nodes goes with the last of them.
+            drop(dir.parent().map(fs::remove_dir));
+        }
+    }
+
+    fn dirs(&self) -> Vec<PathBuf> {
+        let root = Path::new("/sys/fs/cgroup");
+        let mut hierarchies = subdirs(root);
+        // The node's own cover over the v2 hierarchy: crun makes plain directories in it.
+        hierarchies.retain(|dir| !dir.ends_with("unified") || dir.join("cgroup.procs").exists());
+        hierarchies.push(root.to_owned());
+        hierarchies.into_iter().map(|h| h.join(TOP).join(&self.token)).filter(|dir| dir.is_dir()).collect()
+    }
+}
+
+fn subdirs(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect()
+}
+
+fn remove_tree(dir: &Path) -> bool {
+    for sub in subdirs(dir) {
+        remove_tree(&sub);
+    }
+    fs::remove_dir(dir).is_ok() || !dir.exists()
+}

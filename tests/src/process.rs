@@ -1,0 +1,101 @@
+//! Processes that a test starts: ended when their guard goes, by the pid that was started.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Calls `check` until it is true.
+///
+/// # Panics
+/// After ten seconds, naming `what`.
+pub fn wait_until(what: &str, mut check: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(10);
+    while !check() {
+        assert!(Instant::now() < until, "waited ten seconds for {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A process that sleeps until its guard is dropped.
+#[derive(Debug)]
+pub struct Sleeper {
+    child: Child,
+}
+
+impl Sleeper {
+    /// Starts one in the test's own namespaces.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::unshared(&[])
+    }
+
+    /// Starts one in new namespaces: `flags` are those of unshare(1).
+    #[must_use]
+    pub fn unshared(flags: &[&str]) -> Self {
+        let mut command = Command::new("unshare");
+        command.args(flags).args(["/bin/busybox", "sleep", "100000"]);
+        if flags.is_empty() {
+            command = Command::new("/bin/busybox");
+            command.arg0("busybox").args(["sleep", "100000"]);
+        }
+        let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let sleeper = Self { child: quiet.spawn().expect("start a process") };
+        let comm = format!("/proc/{}/comm", sleeper.pid());
+        // The namespaces are there when unshare has become the program.
+        wait_until("a process in new namespaces", || {
+            fs::read_to_string(&comm).is_ok_and(|name| name.trim() == "busybox")
+        });
+        sleeper
+    }
+
+    /// Starts one through a program that enters the network namespace `netns` and becomes it.
+    #[must_use]
+    pub fn under(entering: &[&str], netns: crate::Netns) -> Self {
+        let mut command = Command::new(entering[0]);
+        command.args(&entering[1..]).args(["/bin/busybox", "sleep", "100000"]);
+        let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let sleeper = Self { child: quiet.spawn().expect("start a process") };
+        wait_until("a process in the namespace", || crate::Netns::of(sleeper.pid()) == Some(netns));
+        sleeper
+    }
+
+    /// Its pid.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it now.
+    pub fn end(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        // Both fail only when it is gone already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// A pid that no process has: that of one that was started and reaped.
+#[must_use]
+pub fn dead_pid() -> u32 {
+    Sleeper::start().pid()
+}
+
+/// Starts a process under exactly `pid`, which must be free.
+#[must_use]
+pub fn reuse(pid: u32) -> Sleeper {
+    for _ in 0..50 {
+        // The kernel gives the next free number after this one, within the node's pid namespace.
+        fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).expect("set the last pid");
+        let sleeper = Sleeper::start();
+        if sleeper.pid() == pid {
+            return sleeper;
+        }
+    }
+    panic!("pid {pid} was not given again");
+}

@@ -1,0 +1,15 @@
+//! What holds under every runtime, one sentence each.
+//!
+//! A difference between runtimes is a row of `Runtime::traits`, asserted in `runtimes`; no sentence asks which
+//! runtime it runs on.
+
+#![allow(clippy::unwrap_used, reason = "what fails here is the test")]
+
+mod broken_node;
+mod bundles;
+mod lifecycle;
+mod names;
+mod pods;
+mod processes;
+mod runtimes;
+mod stdin;

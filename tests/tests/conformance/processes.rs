@@ -1,0 +1,166 @@
+//! The pid in the state: missing, dead, stale, or another process's by now. By hand, as no runtime does it at will.
+
+use porthole_tests::bundle::containerd_annotations;
+use porthole_tests::process::{dead_pid, reuse};
+use porthole_tests::{Bundle, HookRun, Netns, Node, Sandbox, on_a_node, tools};
+use serde_json::{Value, json};
+
+fn web_0(node: &Node) -> Bundle {
+    let bundle = Bundle::new(node).annotations(&containerd_annotations("shop", "web-0", "nginx"));
+    bundle.write();
+    bundle
+}
+
+fn call(stage: &str, state: &Value) {
+    let outcome = HookRun::with_state(stage, state).run();
+    outcome.expect_success();
+    assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("", ""), "nothing is printed");
+}
+
+fn nothing_is_registered(node: &Node) {
+    assert_eq!((node.records().len(), node.pins().len()), (0, 0));
+}
+
+fn pid_is_dead(node: &Node) {
+    let bundle = web_0(node);
+    call("createRuntime", &bundle.state(Some(dead_pid())));
+    node.expect_one_line(&[&bundle.id, "createRuntime", "process"]);
+    nothing_is_registered(node);
+}
+
+fn pid_is_no_pid(node: &Node) {
+    let bundle = web_0(node);
+    for pid in
+        [json!(0), json!(-1), json!(4_000_000_000_u64), json!("7"), json!(null), json!(1.5), json!([1])]
+    {
+        let mut state = bundle.state(None);
+        state["pid"] = pid.clone();
+        call("createRuntime", &state);
+        let line = node.expect_one_line(&["createRuntime"]);
+        assert!(line.contains("process") || line.contains("OCI state"), "{pid}: {line}");
+        nothing_is_registered(node);
+    }
+}
+
+fn pid_is_missing_at_create(node: &Node) {
+    let bundle = web_0(node);
+    call("createRuntime", &bundle.state(None));
+    node.expect_one_line(&[&bundle.id, "createRuntime", "process"]);
+    nothing_is_registered(node);
+}
+
+fn poststop_with_any_pid_releases(node: &Node) {
+    for pid in [json!(null), json!(0), json!(-1), json!("stale"), json!("dead"), json!("own")] {
+        let bundle = web_0(node);
+        let sandbox = Sandbox::start();
+        let other = Sandbox::start();
+        call("createRuntime", &bundle.state(Some(sandbox.pid())));
+        assert_eq!(node.pin("web-0"), Some(sandbox.netns()));
+        let own = sandbox.pid();
+        sandbox.end();
+        let mut state = bundle.state(None);
+        match pid.as_str() {
+            Some("stale") => state["pid"] = json!(other.pid()),
+            Some("dead") => state["pid"] = json!(dead_pid()),
+            Some(_) => state["pid"] = json!(own),
+            None if pid.is_null() => {}
+            None => state["pid"] = pid.clone(),
+        }
+        call("poststop", &state);
+        nothing_is_registered(node);
+        node.expect_silence(&format!("poststop with pid {pid}"));
+    }
+}
+
+fn pid_reused_before_poststop(node: &Node) {
+    let bundle = web_0(node);
+    let sandbox = Sandbox::start();
+    let pid = sandbox.pid();
+    call("createRuntime", &bundle.state(Some(pid)));
+    sandbox.end();
+    let bystander = reuse(pid);
+    call("poststop", &bundle.state(Some(bystander.pid())));
+    nothing_is_registered(node);
+    node.expect_silence("a pid that is another process's by now");
+}
+
+fn pid_reused_before_poststart(node: &Node) {
+    let bundle = web_0(node);
+    let sandbox = Sandbox::start();
+    let (pid, netns) = (sandbox.pid(), sandbox.netns());
+    call("createRuntime", &bundle.state(Some(pid)));
+    let before = node.record(&bundle.id).expect("recorded");
+    sandbox.end();
+    let bystander = reuse(pid);
+    call("poststart", &bundle.state(Some(pid)));
+    let after = node.record(&bundle.id).expect("recorded");
+    assert_eq!(after["namespaces"]["net"], before["namespaces"]["net"], "not the bystander's");
+    assert_eq!(node.pin("web-0"), Some(netns));
+    bystander.end();
+    call("poststop", &bundle.state(None));
+    nothing_is_registered(node);
+    let _ = node.log();
+}
+
+fn pid_reused_before_reconcile(node: &Node) {
+    let bundle = web_0(node);
+    let sandbox = Sandbox::start();
+    let pid = sandbox.pid();
+    call("createRuntime", &bundle.state(Some(pid)));
+    sandbox.end();
+    let bystander = reuse(pid);
+    let done = tools::reconcile();
+    assert!(done.iter().any(|line| line.contains(&bundle.id)), "says what it did: {done:?}");
+    nothing_is_registered(node);
+    bystander.end();
+}
+
+fn id_used_again_after_an_end_nobody_told_of(node: &Node) {
+    let bundle = web_0(node);
+    let first = Sandbox::start();
+    call("createRuntime", &bundle.state(Some(first.pid())));
+    first.end();
+    let second = Sandbox::start();
+    call("createRuntime", &bundle.state(Some(second.pid())));
+    assert_eq!(node.pins(), ["web-0"]);
+    assert_eq!(node.pin("web-0"), Netns::of(second.pid()), "the pin is that of the container that lives");
+    second.end();
+    call("poststop", &bundle.state(None));
+    nothing_is_registered(node);
+    node.expect_silence("an id used twice");
+}
+
+fn release_of_what_was_never_there(node: &Node) {
+    call("poststop", &web_0(node).state(None));
+    nothing_is_registered(node);
+    node.expect_silence("a release of nothing");
+}
+
+fn hook_in_another_mount_namespace_pins_in_that_of_pid_1(node: &Node) {
+    let bundle = web_0(node);
+    let sandbox = Sandbox::start();
+    let state = bundle.state(Some(sandbox.pid()));
+    // Private: what is mounted there is not seen here.
+    let run = HookRun::with_state("createRuntime", &state);
+    run.under(&["unshare", "--mount", "--propagation", "private"]).run().expect_success();
+    let pinned = node.pin("web-0") == Some(sandbox.netns());
+    let record = node.record(&bundle.id).expect("recorded");
+    let lines = node.log();
+    assert_eq!(record["pin"].is_null(), !pinned, "the record says what is the case: {record}");
+    assert!(pinned || lines.len() == 1, "pinned where people look, or said so: {lines:?}");
+    call("poststop", &bundle.state(None));
+    nothing_is_registered(node);
+}
+
+on_a_node!(requires(root, ip, unshare):
+    pid_is_dead,
+    pid_is_no_pid,
+    pid_is_missing_at_create,
+    poststop_with_any_pid_releases,
+    pid_reused_before_poststop,
+    pid_reused_before_poststart,
+    pid_reused_before_reconcile,
+    id_used_again_after_an_end_nobody_told_of,
+    release_of_what_was_never_there,
+    hook_in_another_mount_namespace_pins_in_that_of_pid_1,
+);
