@@ -149,7 +149,7 @@ fn killed_while_a_member_joins(node: &Node) {
         is_consistent(node, &format!("killed at {}, reconciled", step.line));
         assert_eq!(node.pin("web-0"), Some(sandbox.netns()), "killed at {}", step.line);
         call("poststop", &second).run().expect_success();
-        assert_eq!(node.records(), [first.id.clone()]);
+        assert_eq!(node.records(), std::slice::from_ref(&first.id));
     }
     let last = first.state(None);
     sandbox.end();
