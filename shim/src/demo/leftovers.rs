@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Pid;
 use serde_json::json;
 
+use super::error::chain;
 use super::pod::{CGROUP_PREFIX, Member};
 use super::{Error, Places, Pod, runtime};
 use crate::netlink;
@@ -225,21 +226,6 @@ fn note(failures: &mut Vec<String>, subject: &Path, outcome: io::Result<()>) {
     }
 }
 
-/// An error and its causes on one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !line.ends_with(&text) {
-            line.push_str(": ");
-            line.push_str(&text);
-        }
-        cause = error.source();
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,12 +249,5 @@ mod tests {
     #[test]
     fn mount_points_are_the_fifth_field() {
         assert_eq!(mount_points(MOUNTS).last(), Some("/run/netns/hello"));
-    }
-
-    #[test]
-    fn an_error_is_told_with_its_causes_and_nothing_twice() {
-        let cause = io::Error::other("no such device");
-        let error = Error::File { step: "open", path: "/x".into(), source: cause };
-        assert_eq!(chain(&error), "open /x: no such device");
     }
 }
