@@ -163,9 +163,9 @@ fn look(screen: &mut Screen, places: &Places, pod: &Pod, pin: &str) -> Result<()
 /// Something of the host that fetches a page; porthole itself where there is nothing.
 fn client() -> Vec<String> {
     let url = format!("http://127.0.0.1:{PORT}/");
-    let python = format!("import urllib.request as r; print(r.urlopen('{url}').read().decode(), end='')");
+    let python = format!("import urllib.request as r; print(r.urlopen(\"{url}\").read().decode(), end=\"\")");
     let bash = format!(
-        "exec 3<>/dev/tcp/127.0.0.1/{PORT}; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; while read -r line; do last=$line; done <&3; echo \"$last\""
+        "exec 3<>/dev/tcp/127.0.0.1/{PORT}; printf \"GET / HTTP/1.0\\r\\n\\r\\n\" >&3; while read -r line; do last=$line; done <&3; echo \"$last\""
     );
     let candidates: [&[&str]; 6] = [
         &["curl", "-s", &url],
@@ -192,7 +192,10 @@ fn netns_list(screen: &mut Screen, places: &Places) -> Result<(), Error> {
             screen.host(&ip, &["netns", "list"])
         }
         _ => {
-            screen.line(&format!("(no `ip` for it here; the names in {}:)", places.netns_dir.display()))?;
+            screen.line(&format!(
+                "(`ip netns list` is not to be had here; the names in {}:)",
+                places.netns_dir.display()
+            ))?;
             let mut names: Vec<_> = fs::read_dir(&places.netns_dir)
                 .into_iter()
                 .flatten()
