@@ -149,12 +149,7 @@ impl Inventory {
 
 /// The pods that have an interface like this.
 fn by_link(inventory: &Inventory, wanted: impl Fn(&netlink::Link) -> bool) -> Found<'_> {
-    let opened: Vec<_> = inventory
-        .pods
-        .iter()
-        .filter(|pod| !pod.on_host_network)
-        .filter_map(|pod| Some((pod, inventory.open_netns(pod).ok()?)))
-        .collect();
+    let opened = open_all(inventory);
     let fds: Vec<_> = opened.iter().map(|(_, fd)| fd.as_fd()).collect();
     let links = netlink::links_of_many(&fds);
     let has = |links: &Result<Vec<netlink::Link>, netlink::Error>| {
@@ -165,15 +160,16 @@ fn by_link(inventory: &Inventory, wanted: impl Fn(&netlink::Link) -> bool) -> Fo
 
 /// The pod at the other end of a host interface.
 fn by_interface<'a>(inventory: &'a Inventory, name: &str) -> Found<'a> {
-    let opened = inventory
-        .pods
-        .iter()
-        .filter(|pod| !pod.on_host_network)
-        .filter_map(|pod| Some((pod, inventory.open_netns(pod).ok()?)));
-    let is_end = |fd: &rustix::fd::OwnedFd| {
-        netlink::host_veth(fd.as_fd()).is_ok_and(|ends| ends.iter().any(|end| end.name == name))
-    };
-    opened.filter(|(_, fd)| is_end(fd)).map(|(pod, _)| (pod, None)).collect()
+    let opened = open_all(inventory);
+    let fds: Vec<_> = opened.iter().map(|(_, fd)| fd.as_fd()).collect();
+    let found = netlink::behind_host_veth(name, &fds).ok().flatten();
+    found.and_then(|at| opened.get(at)).map(|(pod, _)| (*pod, None)).into_iter().collect()
+}
+
+/// The pods' network namespaces, without the host's.
+fn open_all(inventory: &Inventory) -> Vec<(&Pod, rustix::fd::OwnedFd)> {
+    let own = inventory.pods.iter().filter(|pod| !pod.on_host_network);
+    own.filter_map(|pod| Some((pod, inventory.open_netns(pod).ok()?))).collect()
 }
 
 #[cfg(test)]

@@ -72,12 +72,6 @@ impl From<crate::netlink::Error> for Problem {
 
 impl From<crate::demo::Error> for Problem {
     fn from(error: crate::demo::Error) -> Self {
-        let mut message = error.to_string();
-        let mut cause = std::error::Error::source(&error);
-        while let Some(source) = cause {
-            message.push_str(&format!(": {source}"));
-            cause = source.source();
-        }
-        Self::new(Exit::Failed, message, error.remedy().unwrap_or_default())
+        Self::new(Exit::Failed, error.chain(), error.remedy().unwrap_or_default())
     }
 }

@@ -129,6 +129,11 @@ impl Error {
         })
     }
 
+    /// The error and its causes on one line.
+    pub fn chain(&self) -> String {
+        chain(self)
+    }
+
     pub(super) fn file(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::File { step, path, source }
@@ -141,4 +146,31 @@ impl Error {
 
 fn list(paths: &[PathBuf]) -> String {
     paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// An error and its causes on one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !line.ends_with(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        cause = error.source();
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_told_with_its_causes_and_nothing_twice() {
+        let cause = io::Error::other("no such device");
+        let error = Error::File { step: "open", path: "/x".into(), source: cause };
+        assert_eq!(error.chain(), "open /x: no such device");
+    }
 }

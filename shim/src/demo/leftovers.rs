@@ -1,5 +1,6 @@
 //! Taking the demo away, whatever state it is in, and looking for what it may have left.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Pid;
 use serde_json::json;
 
+use super::error::chain;
 use super::pod::{CGROUP_PREFIX, Member};
 use super::{Error, Places, Pod, runtime};
 use crate::netlink;
@@ -84,9 +86,11 @@ pub(super) fn traces(places: &Places, pod: &Pod) -> Result<Vec<String>, Error> {
 }
 
 /// What the machine has of the kinds of things the demo makes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) mounts: usize,
+    /// What porthole mounts once and keeps, demo or not: the netns directory, and the view of `exec`.
+    pub(super) kept: BTreeSet<PathBuf>,
     pub(super) pins: usize,
     pub(super) records: usize,
     pub(super) index: usize,
@@ -98,8 +102,12 @@ impl Counts {
     pub(super) fn take(places: &Places) -> Result<Self, Error> {
         let path = Path::new("/proc/self/mountinfo");
         let mounts = fs::read_to_string(path).map_err(Error::file("read", path))?;
+        let (kept, other): (Vec<_>, Vec<_>) = mount_points(&mounts)
+            .map(Path::new)
+            .partition(|point| *point == places.netns_dir || point.starts_with(&places.run_dir));
         Ok(Self {
-            mounts: mount_points(&mounts).filter(|point| *point != places.netns_dir.as_os_str()).count(),
+            mounts: other.len(),
+            kept: kept.into_iter().map(Path::to_owned).collect(),
             pins: entries(&places.netns_dir).count(),
             records: entries(&places.records()).count(),
             index: entries(&places.run_dir.join("netns")).count(),
@@ -108,9 +116,9 @@ impl Counts {
         })
     }
 
-    pub(super) fn rows(self) -> [(&'static str, usize); 6] {
+    pub(super) fn rows(&self) -> [(&'static str, usize); 6] {
         [
-            ("mounts, the netns directory aside", self.mounts),
+            ("mounts, porthole's own aside", self.mounts),
             ("names in the netns directory", self.pins),
             ("records", self.records),
             ("indexed namespaces", self.index),
@@ -225,21 +233,6 @@ fn note(failures: &mut Vec<String>, subject: &Path, outcome: io::Result<()>) {
     }
 }
 
-/// An error and its causes on one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !line.ends_with(&text) {
-            line.push_str(": ");
-            line.push_str(&text);
-        }
-        cause = error.source();
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,12 +256,5 @@ mod tests {
     #[test]
     fn mount_points_are_the_fifth_field() {
         assert_eq!(mount_points(MOUNTS).last(), Some("/run/netns/hello"));
-    }
-
-    #[test]
-    fn an_error_is_told_with_its_causes_and_nothing_twice() {
-        let cause = io::Error::other("no such device");
-        let error = Error::File { step: "open", path: "/x".into(), source: cause };
-        assert_eq!(chain(&error), "open /x: no such device");
     }
 }

@@ -14,6 +14,8 @@ use super::{Error, Places};
 pub(super) const NAME: &str = "hello";
 /// The pod's Kubernetes namespace.
 pub(super) const NAMESPACE: &str = "demo";
+/// Both, as a target.
+pub(super) const QUALIFIED: &str = "demo/hello";
 /// Where the server listens.
 pub(super) const PORT: u16 = 8080;
 /// Beginning of the demo's cgroups, one a container, directly below the root.
@@ -234,6 +236,11 @@ mod tests {
             netns_dir: "/run/netns".into(),
             config: Some("/c.toml".into()),
         }
+    }
+
+    #[test]
+    fn the_qualified_name_is_made_of_both_names() {
+        assert_eq!(QUALIFIED, format!("{NAMESPACE}/{NAME}"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use super::leftovers::{self, Counts};
-use super::pod::{NAME, NAMESPACE, PORT, Role};
+use super::pod::{NAME, PORT, QUALIFIED, Role};
 use super::screen::{Screen, find_program};
 use super::supervise::Uninterrupted;
 use super::{Error, Places, Pod, network, preflight, rootfs, runtime};
@@ -42,6 +42,9 @@ pub(super) fn play(places: &Places, hook: &Path, keep: bool) -> Result<ExitCode,
     uninterrupted(|| runtime::delete(places, pod.member(Role::App)))?;
     netns_list(&mut screen, places)?;
     screen.porthole(&["list"])?;
+    if find_program("ip").is_some() {
+        screen.porthole(&["exec", target_of(&pin), "--", "ip", "-br", "addr"])?;
+    }
 
     screen.say("The pod is deleted: nothing is left")?;
     let mut failures = Vec::new();
@@ -54,7 +57,7 @@ pub(super) fn play(places: &Places, hook: &Path, keep: bool) -> Result<ExitCode,
     }
     netns_list(&mut screen, places)?;
     screen.porthole(&["list"])?;
-    compare(&screen, places, &pod, before)?;
+    compare(&screen, places, &pod, &before)?;
     screen.line(&format!("\nThe demo took {:.1} s.", started.elapsed().as_secs_f32()))?;
     commands(&screen)
 }
@@ -124,11 +127,16 @@ fn pin_of(places: &Places, pod: &Pod) -> Result<String, Error> {
     }
 }
 
+/// The shortest words that mean this pod to porthole.
+fn target_of(pin: &str) -> &'static str {
+    if pin == NAME { NAME } else { QUALIFIED }
+}
+
 fn look(screen: &mut Screen, places: &Places, pod: &Pod, pin: &str) -> Result<(), Error> {
     if pin != NAME {
         screen.line(&format!("`{NAME}` belongs to another network namespace, so this pod is `{pin}`"))?;
     }
-    let target = if pin == NAME { NAME.to_owned() } else { format!("{NAMESPACE}/{NAME}") };
+    let target = target_of(pin);
     screen.say("Its network namespace is there by name, for every tool that knows `ip netns`")?;
     netns_list(screen, places)?;
     match find_program("ip") {
@@ -144,20 +152,20 @@ fn look(screen: &mut Screen, places: &Places, pod: &Pod, pin: &str) -> Result<()
         pod.address
     ))?;
     let client = client();
-    let mut args = vec!["exec", target.as_str(), "--"];
+    let mut args = vec!["exec", target, "--"];
     args.extend(client.iter().map(String::as_str));
     screen.porthole(&args)?;
 
     screen.say("Everything about it")?;
-    screen.porthole(&["inspect", &target])
+    screen.porthole(&["inspect", target])
 }
 
 /// Something of the host that fetches a page; porthole itself where there is nothing.
 fn client() -> Vec<String> {
     let url = format!("http://127.0.0.1:{PORT}/");
-    let python = format!("import urllib.request as r; print(r.urlopen('{url}').read().decode(), end='')");
+    let python = format!("import urllib.request as r; print(r.urlopen(\"{url}\").read().decode(), end=\"\")");
     let bash = format!(
-        "exec 3<>/dev/tcp/127.0.0.1/{PORT}; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; while read -r line; do last=$line; done <&3; echo \"$last\""
+        "exec 3<>/dev/tcp/127.0.0.1/{PORT}; printf \"GET / HTTP/1.0\\r\\n\\r\\n\" >&3; while read -r line; do last=$line; done <&3; echo \"$last\""
     );
     let candidates: [&[&str]; 6] = [
         &["curl", "-s", &url],
@@ -184,7 +192,10 @@ fn netns_list(screen: &mut Screen, places: &Places) -> Result<(), Error> {
             screen.host(&ip, &["netns", "list"])
         }
         _ => {
-            screen.line(&format!("(no `ip` for it here; the names in {}:)", places.netns_dir.display()))?;
+            screen.line(&format!(
+                "(`ip netns list` is not to be had here; the names in {}:)",
+                places.netns_dir.display()
+            ))?;
             let mut names: Vec<_> = fs::read_dir(&places.netns_dir)
                 .into_iter()
                 .flatten()
@@ -201,11 +212,11 @@ fn is_same_dir(one: &Path, other: &Path) -> bool {
     matches!((identity(one), identity(other)), (Ok(a), Ok(b)) if a == b)
 }
 
-fn compare(screen: &Screen, places: &Places, pod: &Pod, before: Counts) -> Result<(), Error> {
+fn compare(screen: &Screen, places: &Places, pod: &Pod, before: &Counts) -> Result<(), Error> {
     let after = Counts::take(places)?;
-    screen.line(&format!("\n{:<36}{:>8}{:>8}", "", "before", "after"))?;
+    screen.line(&format!("\n{:<32}{:>8}{:>8}", "", "before", "after"))?;
     for ((what, before), (_, after)) in before.rows().into_iter().zip(after.rows()) {
-        screen.line(&format!("{what:<36}{before:>8}{after:>8}"))?;
+        screen.line(&format!("{what:<32}{before:>8}{after:>8}"))?;
     }
     let traces = leftovers::traces(places, pod)?;
     if !traces.is_empty() {
@@ -213,8 +224,12 @@ fn compare(screen: &Screen, places: &Places, pod: &Pod, before: Counts) -> Resul
             traces.into_iter().map(|trace| format!("{trace} is still there")).collect(),
         ));
     }
-    if before != after {
+    if before.rows() != after.rows() {
         screen.line("(the difference is not the demo's: nothing that bears its ids is left)")?;
+    }
+    let kept: Vec<_> = after.kept.difference(&before.kept).map(|point| point.display().to_string()).collect();
+    if !kept.is_empty() {
+        screen.line(&format!("(porthole keeps what it mounted for later: {})", kept.join(", ")))?;
     }
     Ok(())
 }

@@ -5,20 +5,23 @@
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{
-    Pid, PidfdFlags, WaitOptions, getpid, pidfd_open, pidfd_send_signal, set_child_subreaper, waitpid,
-};
+use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open, pidfd_send_signal, set_child_subreaper};
 
 use super::{Error, Places, Pod, leftovers, preflight, rootfs, runtime};
 
 const SIGNALS: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
+
+/// How long orphans may take to end.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Runs the stage and, unless the pod is to be kept, leaves nothing.
 pub(super) fn supervise(places: &Places, hook: &Path, keep: bool) -> Result<ExitCode, Error> {
@@ -28,6 +31,7 @@ pub(super) fn supervise(places: &Places, hook: &Path, keep: bool) -> Result<Exit
     let signals: SigSet = SIGNALS.into_iter().collect();
     signals.thread_block().map_err(|e| Error::Process { step: "block signals", source: e.into() })?;
     claim(places)?;
+    let earlier = children();
     // The containers become children of this process when the stage dies, and so can be buried.
     let outcome = set_child_subreaper(Some(getpid()))
         .map_err(|e| Error::Process { step: "become the reaper of the demo's processes", source: e.into() })
@@ -35,9 +39,8 @@ pub(super) fn supervise(places: &Places, hook: &Path, keep: bool) -> Result<Exit
     if matches!(&outcome, Ok(status) if status.success()) && Pod::load(places).is_some_and(|pod| pod.kept) {
         return Ok(ExitCode::SUCCESS);
     }
-    await_hooks(hook);
+    end_orphans(hook, &earlier);
     let cleaned = leftovers::take_away(places);
-    bury();
     match (outcome?, cleaned) {
         (status, Err(error)) => {
             // Both are news: the first was told by the stage.
@@ -72,17 +75,33 @@ impl Drop for Uninterrupted {
     }
 }
 
-/// A stage that was killed cannot wait for the hook it had called, so this does.
-fn await_hooks(hook: &Path) {
-    let pid = getpid().as_raw_nonzero();
-    let children = std::fs::read_to_string(format!("/proc/self/task/{pid}/children")).unwrap_or_default();
-    for child in children.split_whitespace() {
-        if std::fs::read_link(format!("/proc/{child}/exe")).is_ok_and(|exe| exe == hook)
-            && let Some(pid) = child.parse().ok().and_then(Pid::from_raw)
-        {
-            let _ = runtime::await_end(pid);
+/// A stage that was killed cannot wait for what it had begun, so this does: a hook may finish; a half-made container,
+/// still a copy of this program, is ended before it goes on to make what is about to be taken away. Other children, of
+/// the commands shown or from before this program, are left alone.
+fn end_orphans(hook: &Path, earlier: &[Pid]) {
+    let file = |path: PathBuf| std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
+    let (own, hook) = (file("/proc/self/exe".into()), file(hook.to_owned()));
+    let started = Instant::now();
+    let mut busy = true;
+    while busy && started.elapsed() < PATIENCE {
+        busy = false;
+        for pid in children().into_iter().filter(|pid| !earlier.contains(pid)) {
+            let exe = file(format!("/proc/{}/exe", pid.as_raw_nonzero()).into());
+            // What cannot be ended is found by its cgroup later.
+            let _ = match exe {
+                Some(_) if exe == hook => runtime::await_end(pid),
+                Some(_) if exe == own => runtime::kill_process(pid),
+                _ => continue,
+            };
+            busy = true;
         }
     }
+}
+
+fn children() -> Vec<Pid> {
+    let list = format!("/proc/self/task/{}/children", getpid().as_raw_nonzero());
+    let text = std::fs::read_to_string(list).unwrap_or_default();
+    text.split_whitespace().filter_map(|pid| pid.parse().ok().and_then(Pid::from_raw)).collect()
 }
 
 /// One demo at a time: `mkdir` succeeds for one only.
@@ -147,11 +166,6 @@ fn verdict(status: ExitStatus) -> Result<ExitCode, Error> {
         (_, Some(libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT)) => Err(Error::Interrupted),
         _ => Err(Error::Crashed { how: status.to_string() }),
     }
-}
-
-/// The pod's dead that came to us with the end of the stage.
-fn bury() {
-    while let Ok(Some(_)) = waitpid(None, WaitOptions::NOHANG) {}
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 
 pub use configure::{VethPair, add_address, bring_up, create_veth, delete_link};
-pub use peer::{HostVeth, host_links, host_veth};
+pub use peer::{HostVeth, behind_host_veth, host_links, host_veth};
 pub use socket::RouteSocket;
 pub use visit::{visit, visit_many};
 

@@ -58,10 +58,24 @@ pub fn host_veth(target: BorrowedFd<'_>) -> Result<Vec<HostVeth>, Error> {
     Ok(found)
 }
 
-/// The host's interfaces without addresses; the host is the namespace of the calling thread. With [`namespace_ids`]:
-/// which namespace the other end of a host interface is in.
+/// The host's interfaces without addresses; the host is the namespace of the calling thread.
 pub fn host_links() -> Result<Vec<Link>, Error> {
     links::all(&mut RouteSocket::open()?)
+}
+
+/// The reverse of [`host_veth`]: which of `namespaces` the other end of the host's interface `name` is in. Asks the
+/// host alone, so the number of namespaces hardly matters.
+pub fn behind_host_veth(name: &str, namespaces: &[BorrowedFd<'_>]) -> Result<Option<usize>, Error> {
+    let mut socket = RouteSocket::open()?;
+    let Some(id) = links::one(&mut socket, 0, Some(name))?.and_then(|link| link.peer_nsid) else {
+        return Ok(None);
+    };
+    for (position, netns) in namespaces.iter().enumerate() {
+        if namespace_id(&mut socket, *netns)? == Some(id) {
+            return Ok(Some(position));
+        }
+    }
+    Ok(None)
 }
 
 fn is_end_of(candidate: &Link, index: u32, target_id: Option<i32>) -> bool {
