@@ -3,6 +3,8 @@
 //! Whatever happens, a container is never failed for it: exit status 0, within a deadline, and one line in the log.
 
 #![deny(unsafe_code)]
+#![cfg_attr(not(test), no_main)]
+#![cfg_attr(test, allow(dead_code, reason = "the tests have another main"))]
 
 mod bundle;
 mod failure;
@@ -18,16 +20,21 @@ use invocation::Invocation;
 use porthole_registry::config::{Config, OnError};
 use porthole_registry::deadline::Deadline;
 use rustix::fs::Mode;
-use std::process::ExitCode;
 
-fn main() -> ExitCode {
+/// The status of a run that did what it could.
+const DONE: u8 = 0;
+/// The status of a failed run, for those who want a failure of the hook to fail the container.
+const FAILED: u8 = 1;
+
+/// Runs the hook; see `sys` for who calls it.
+fn run() -> u8 {
     // Some runtimes call hooks with umask 0, some sites set 077: the modes below are meant as they are written.
     rustix::process::umask(Mode::from_raw_mode(0o022));
     watchdog::catch_crashes();
     match Invocation::parse(std::env::args_os().skip(1)) {
         Ok(Invocation::Version) => {
             log::to_stdout(concat!("porthole-hook ", env!("CARGO_PKG_VERSION"), "\n"));
-            ExitCode::SUCCESS
+            DONE
         }
         Ok(Invocation::Stage { stage, config }) => {
             let (config, problems) = Config::load(config.as_deref());
@@ -48,8 +55,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn verdict(result: Result<(), Vec<Failure>>, on_error: OnError) -> ExitCode {
-    let Err(failures) = result else { return ExitCode::SUCCESS };
+fn verdict(result: Result<(), Vec<Failure>>, on_error: OnError) -> u8 {
+    let Err(failures) = result else { return DONE };
     for failure in failures {
         let line = failure.to_string();
         log::line(&line);
@@ -58,7 +65,7 @@ fn verdict(result: Result<(), Vec<Failure>>, on_error: OnError) -> ExitCode {
         }
     }
     match on_error {
-        OnError::Ignore => ExitCode::SUCCESS,
-        OnError::Fail => ExitCode::FAILURE,
+        OnError::Ignore => DONE,
+        OnError::Fail => FAILED,
     }
 }

@@ -1,8 +1,39 @@
-//! The only unsafe code of the hook: a timer, and signal handlers that end the process.
+//! The only unsafe code of the hook: where it starts, a timer, and signal handlers that end the process.
+//!
+//! It starts in C's `main`, not in the standard library's: that one reads `/proc/self/maps` and makes a dozen more
+//! system calls before every start, and links a fifth of a megabyte, for things that this program does for itself.
 
 #![allow(unsafe_code)]
 
 use std::io;
+
+const ALTERNATE_STACK: usize = 32 << 10;
+
+/// The stack of the signal handlers: static, so that it needs no memory when there is none.
+static mut STACK: [u8; ALTERNATE_STACK] = [0; ALTERNATE_STACK];
+
+/// Where the C library enters the program. The arguments are read through `std::env`, which knows them on its own.
+// SAFETY: `main` is the symbol that the C start files look for, with this signature; with `no_main` there is no other.
+#[cfg(not(test))]
+#[unsafe(no_mangle)]
+extern "C" fn main(_argc: i32, _argv: *const *const u8) -> i32 {
+    i32::from(crate::run())
+}
+
+/// Ignores a signal: signal(7). A write to a pipe whose reader has gone is to fail, not to kill.
+pub(crate) fn ignore(signal: i32) {
+    // SAFETY: SIG_IGN installs no code; the number is a constant of the caller's, and a wrong one is answered with an
+    // error that changes nothing.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+/// Gives signal handlers a stack of their own, so that they run when the stack has overflowed: sigaltstack(2).
+pub(crate) fn use_alternate_stack() {
+    let stack = libc::stack_t { ss_sp: (&raw mut STACK).cast(), ss_flags: 0, ss_size: ALTERNATE_STACK };
+    // SAFETY: `stack` describes memory that lives for ever and that nothing else refers to; only its address is taken,
+    // never a reference. The call copies the description; the old one is not asked for (null).
+    unsafe { libc::sigaltstack(&raw const stack, std::ptr::null_mut()) };
+}
 
 /// Ends the process at once, without destructors: _exit(2). May be called from a signal handler.
 pub(crate) fn exit_now(status: i32) -> ! {

@@ -62,9 +62,10 @@ pub(crate) fn arm(config: &Config) {
     drop(sys::on_signal(libc::SIGALRM, out_of_time).and_then(|()| sys::alarm(ms)));
 }
 
-/// Turns a panic, an abort and a stack overflow into a line and an exit. A segmentation fault by stack overflow
-/// reaches the handler of the standard library first, which aborts.
+/// Turns a panic, an abort and a stack overflow into a line and an exit.
 pub(crate) fn catch_crashes() {
+    sys::ignore(libc::SIGPIPE);
+    sys::use_alternate_stack();
     std::panic::set_hook(Box::new(|panic| {
         let mut line = begin();
         line.push(b"internal error: ");
@@ -83,7 +84,9 @@ pub(crate) fn catch_crashes() {
         }
         end(&mut line);
     }));
-    drop(sys::on_signal(libc::SIGABRT, crashed));
+    for signal in [libc::SIGABRT, libc::SIGSEGV, libc::SIGBUS] {
+        drop(sys::on_signal(signal, crashed));
+    }
 }
 
 extern "C" fn out_of_time(_: i32) {
