@@ -34,20 +34,19 @@ pub(crate) struct Caller {
     pub(crate) directory: Option<PathBuf>,
     /// Whether stdin and stdout are terminals.
     pub(crate) interactive: bool,
-    /// Permitted capabilities that the bounding set allows, too.
+    /// Permitted capabilities.
     pub(crate) available: Capabilities,
 }
 
 impl Caller {
     /// From this process.
     pub(crate) fn read() -> Result<Self, ExecError> {
-        let permitted = Capabilities::held(CapSet::Permitted)?;
         Ok(Self {
             uid: geteuid().as_raw(),
             variables: std::env::vars_os().collect(),
             directory: std::env::current_dir().ok(),
             interactive: isatty(stdin()) && isatty(stdout()),
-            available: permitted.intersection(Capabilities::held(CapSet::Bounding)?),
+            available: Capabilities::held(CapSet::Permitted)?,
         })
     }
 
@@ -285,7 +284,7 @@ impl fmt::Display for Plan {
         match &self.working_directory {
             Directory::Root => writeln!(f, "directory    /")?,
             Directory::InView(path) | Directory::Opened(path) => {
-                writeln!(f, "directory    {}", path.display())?
+                writeln!(f, "directory    {}", path.display())?;
             }
         }
         writeln!(f, "capabilities {} (profile {})", self.capabilities.permitted, self.profile.name())?;

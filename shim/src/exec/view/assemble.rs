@@ -62,7 +62,8 @@ fn confined(contents: &Contents, run_dir: &Path, working_directory: &Start<'_>) 
     match &base {
         Some(base) => base::enter(base).map_err(failed("the empty mount namespace"))?,
         None => {
-            base::copy_of_the_hosts(MountPropagationFlags::PRIVATE).map_err(failed("a copy of the host's"))?
+            base::copy_of_the_hosts(MountPropagationFlags::PRIVATE)
+                .map_err(failed("a copy of the host's"))?;
         }
     }
     let mut trees = trees.into_iter();
@@ -78,7 +79,7 @@ fn confined(contents: &Contents, run_dir: &Path, working_directory: &Start<'_>) 
     if contents.small_dev {
         attach_part(&own, "dev", "/dev").map_err(failed("/dev"))?;
         for (name, device) in DEVICES.iter().zip(&devices) {
-            attach(device.as_fd(), &format!("/dev/{name}")).map_err(failed(format!("/dev/{name}")))?;
+            attach(device.as_fd(), format!("/dev/{name}")).map_err(failed(format!("/dev/{name}")))?;
         }
     }
     let mut last = None;
