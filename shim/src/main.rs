@@ -34,6 +34,16 @@ enum Sub {
 }
 
 fn target(word: &str) -> Option<Target> {
+    if let Some(path) = word.strip_prefix("netns:") {
+        let (path, bundle) = path.split_once(',').unwrap_or((path, ""));
+        return Some(Target {
+            label: word.to_owned(),
+            pod: String::new(),
+            netns: openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?,
+            process: None,
+            bundle: (!bundle.is_empty()).then(|| bundle.into()),
+        });
+    }
     let (pid, pod) = word.strip_prefix("pid:")?.split_once(',').unwrap_or((word.strip_prefix("pid:")?, ""));
     let pid: i32 = pid.parse().ok()?;
     let pidfd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
