@@ -18,11 +18,7 @@ pub(crate) enum Fork {
 
 /// fork(2) of a process that has one thread: <https://man7.org/linux/man-pages/man2/fork.2.html>
 pub(crate) fn fork() -> io::Result<Fork> {
-    // A directory's link count is two and one for each directory in it: here, for each thread.
-    let threads = rustix::fs::stat("/proc/self/task")?.st_nlink.saturating_sub(2);
-    if threads != 1 {
-        return Err(io::Error::other(format!("the process has {threads} threads, fork needs one")));
-    }
+    one_thread()?;
     // SAFETY: fork takes no pointer. Its one obligation is that the child of a process with several threads
     // calls only async-signal-safe functions, since a lock another thread held stays locked for ever. There
     // is one thread, counted just above, and only that thread could have started another since.
@@ -30,10 +26,50 @@ pub(crate) fn fork() -> io::Result<Fork> {
     match pid {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Fork::Child),
-        pid => match Pid::from_raw(pid) {
-            Some(pid) => Ok(Fork::Parent(pid)),
-            None => Err(io::Error::other("fork gave no process id")),
-        },
+        pid => parent_of(pid).map(Fork::Parent),
+    }
+}
+
+/// A child that shares this process's memory, while this process stands still until the child executes another program
+/// or ends, with the status `child` returns: clone(2) with `CLONE_VM` and `CLONE_VFORK`, which copies no page table.
+/// <https://man7.org/linux/man-pages/man2/clone.2.html>
+pub(crate) fn fork_without_copy(mut child: impl FnMut() -> u8) -> io::Result<Pid> {
+    extern "C" fn run<F: FnMut() -> u8>(argument: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: `argument` is the pointer to the closure given to clone below, of this same type `F`. The parent
+        // does not run, so this is the only reference to it while it is used.
+        let child = unsafe { &mut *argument.cast::<F>() };
+        exit_now(child())
+    }
+    fn entry_of<F: FnMut() -> u8>(_: &F) -> extern "C" fn(*mut libc::c_void) -> libc::c_int {
+        run::<F>
+    }
+    one_thread()?;
+    let entry = entry_of(&child);
+    // Taken from the kernel page by page as it is used. Sixteen bytes are what the ABI wants a stack aligned to.
+    let mut stack = vec![std::mem::MaybeUninit::<u128>::uninit(); STACK / size_of::<u128>()];
+    let top = stack.as_mut_ptr_range().end;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: `top` is the aligned end of a buffer that lives until after the call, and nothing else uses it: stacks
+    // grow down. The closure outlives the child's use of this memory, since CLONE_VFORK suspends this process, whose
+    // only thread (counted above) this is, until the child has executed another program or ended; so no access is
+    // concurrent. `run` never returns into a frame of the parent: it ends with `_exit`.
+    let pid = unsafe { libc::clone(entry, top.cast(), flags, (&raw mut child).cast()) };
+    let error = io::Error::last_os_error();
+    drop(stack);
+    if pid == -1 { Err(error) } else { parent_of(pid) }
+}
+
+const STACK: usize = 1 << 20;
+
+fn parent_of(pid: libc::pid_t) -> io::Result<Pid> {
+    Pid::from_raw(pid).ok_or_else(|| io::Error::other("the kernel gave no process id"))
+}
+
+fn one_thread() -> io::Result<()> {
+    // A directory's link count is two and one for each directory in it: here, for each thread.
+    match rustix::fs::stat("/proc/self/task")?.st_nlink.saturating_sub(2) {
+        1 => Ok(()),
+        threads => Err(io::Error::other(format!("the process has {threads} threads, fork needs one"))),
     }
 }
 

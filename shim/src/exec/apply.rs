@@ -15,6 +15,7 @@ use rustix::thread::{no_new_privs, set_no_new_privs};
 
 use super::Target;
 use super::error::{ExecError, Step};
+use super::namespaces::Namespace;
 use super::plan::{Directory, Opened, Plan};
 use super::pty::{Pty, Slave};
 use super::view::{Start, assemble};
@@ -33,27 +34,32 @@ pub(crate) fn apply(plan: &Plan, target: &Target, opened: &Opened, run_dir: &Pat
         if plan.terminal { Pty::open().map(|(p, s)| (Some(p), Some(s)))? } else { (None, None) };
     let (from_child, to_parent) = std::io::pipe().map_err(Step::Fork.failed("a pipe"))?;
     let signals = Signals::take(pty.is_some() || plan.hostile())?;
-    match sys::fork().map_err(Step::Fork.failed("the command's"))? {
-        Fork::Child => {
-            drop((from_child, pty));
-            let as_child = AsChild { slave, old_mask: signals.old_mask(), to_parent };
-            let error = match enter(plan, target, opened, run_dir, Some(&as_child)) {
-                Err(error) => error,
-                Ok(never) => match never {},
-            };
-            let report = error.report();
-            let sent = serde_json::to_vec(&report)
-                .map_err(Into::into)
-                .and_then(|r| (&as_child.to_parent).write_all(&r));
-            // If nobody reads it, nobody is left to tell.
-            drop(sent);
-            sys::exit_now(report.status)
+    let as_child = AsChild { slave, old_mask: signals.old_mask(), to_parent };
+    let child_main = || {
+        let error = match enter(plan, target, opened, run_dir, Some(&as_child)) {
+            Err(error) => error,
+            Ok(never) => match never {},
+        };
+        let report = error.report();
+        // If nobody reads it, nobody is left to tell.
+        if let Ok(bytes) = serde_json::to_vec(&report) {
+            let _ = (&as_child.to_parent).write_all(&bytes);
         }
-        Fork::Parent(child) => {
-            drop((to_parent, slave));
-            wait::supervise(child, pty, &signals, from_child)
+        report.status
+    };
+    let failed = Step::Fork.failed("the command's");
+    let child = if plan.hostile() || plan.namespaces.has(Namespace::Time) {
+        // What is inside must not be able to keep us standing still; and the kernel moves no shared memory into
+        // another time namespace.
+        match sys::fork().map_err(failed)? {
+            Fork::Child => sys::exit_now(child_main()),
+            Fork::Parent(child) => child,
         }
-    }
+    } else {
+        sys::fork_without_copy(child_main).map_err(failed)?
+    };
+    drop(as_child);
+    wait::supervise(child, pty, &signals, from_child)
 }
 
 /// What the process has when another waits for it.

@@ -42,10 +42,10 @@ pub(crate) struct ExecArgs {
     /// Join the time namespace
     #[arg(short = 'T', long)]
     pub(crate) time: bool,
-    /// Change the root directory to DIR of the host, or to the target's
+    /// Change the root directory to DIR of the host (-r=DIR), or to the target's
     #[arg(short = 'r', long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub(crate) root: Option<OsString>,
-    /// Change the working directory to DIR of the host, or to the target's
+    /// Change the working directory to DIR of the host (-w=DIR), or to the target's
     #[arg(short = 'w', long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub(crate) wd: Option<OsString>,
     /// Run as UID [default: the user behind sudo, else 65534; 0 in a user namespace]

@@ -28,11 +28,6 @@ impl Capabilities {
         Self(self.0 | other.0)
     }
 
-    /// In both.
-    pub(crate) const fn intersection(self, other: Self) -> Self {
-        Self(self.0 & other.0)
-    }
-
     /// In this one, not in the other.
     pub(crate) const fn minus(self, other: Self) -> Self {
         Self(self.0 & !other.0)
@@ -50,6 +45,14 @@ impl Capabilities {
 
     /// What the process has in `set`.
     pub(crate) fn held(set: CapSet) -> Result<Self, ExecError> {
+        let one = |capability| match caps::has_cap(None, set, capability) {
+            Ok(has) => Ok(if has { Self::of(capability) } else { Self::NONE }),
+            Err(error) => Err(failed(set, &error)),
+        };
+        if matches!(set, CapSet::Ambient) {
+            // caps::read asks for each capability twice here.
+            return caps::all().into_iter().try_fold(Self::NONE, |held, next| Ok(held.union(one(next)?)));
+        }
         let held = caps::read(None, set).map_err(|e| failed(set, &e))?;
         Ok(held.into_iter().map(Self::of).fold(Self::NONE, Self::union))
     }
@@ -186,7 +189,8 @@ impl Sets {
     /// uid shall not take the permitted set away.
     pub(crate) fn bound(&self) -> Result<(), ExecError> {
         caps::securebits::set_keepcaps(true).map_err(|e| failed(CapSet::Permitted, &e))?;
-        for capability in Capabilities::held(CapSet::Bounding)?.minus(self.bounding).to_set() {
+        // Those it never had are dropped with the others: what counts is what reads back.
+        for capability in Capabilities::ALL.minus(self.bounding).to_set() {
             caps::drop(None, CapSet::Bounding, capability).map_err(|e| failed(CapSet::Bounding, &e))?;
         }
         Ok(())

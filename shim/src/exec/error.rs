@@ -222,3 +222,27 @@ pub(crate) struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) remedy: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_are_those_of_env() {
+        let denied = || io::Error::from_raw_os_error(libc::EACCES);
+        assert_eq!(Step::View.failed("/")(denied()).status(), 125);
+        assert_eq!(Step::Ids.refused("x", "y").status(), 125);
+        assert_eq!(ExecError::NotFound { command: "x".into() }.status(), 127);
+        assert_eq!(ExecError::NotExecutable { command: "x".into(), source: denied() }.status(), 126);
+    }
+
+    #[test]
+    fn a_report_survives_the_way_to_the_parent() {
+        let report = Step::View.failed("/etc")(io::Error::from_raw_os_error(libc::EPERM)).report();
+        assert_eq!(report.code, "mount_view");
+        assert!(report.message.starts_with("build the mount view: /etc: "), "{}", report.message);
+        assert!(report.remedy.is_some());
+        let sent: Report = serde_json::from_slice(&serde_json::to_vec(&report).unwrap()).unwrap();
+        assert_eq!(ExecError::Reported(sent).report(), report);
+    }
+}

@@ -155,12 +155,11 @@ mod tests {
         }
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "reads better at the call")]
-    fn request(args: ExecArgs) -> Request {
-        Request::try_from(&args).unwrap()
+    fn request(args: &ExecArgs) -> Request {
+        Request::try_from(args).unwrap()
     }
 
-    fn ids(args: ExecArgs, variables: &[(&str, &str)]) -> (u32, u32) {
+    fn ids(args: &ExecArgs, variables: &[(&str, &str)]) -> (u32, u32) {
         match Ids::resolve(&request(args), &caller(variables), None).unwrap() {
             Ids::Set { uid, gid, .. } => (uid, gid),
             Ids::Kept => panic!("kept"),
@@ -171,31 +170,31 @@ mod tests {
 
     #[test]
     fn root_becomes_nobody() {
-        assert_eq!(ids(ExecArgs::default(), &[]), (NOBODY, NOBODY));
+        assert_eq!(ids(&ExecArgs::default(), &[]), (NOBODY, NOBODY));
     }
 
     #[test]
     fn behind_sudo_the_invoking_user_runs_the_command() {
-        assert_eq!(ids(ExecArgs::default(), SUDO), (1000, 100));
+        assert_eq!(ids(&ExecArgs::default(), SUDO), (1000, 100));
     }
 
     #[test]
     fn root_behind_sudo_is_not_an_invoking_user() {
-        assert_eq!(ids(ExecArgs::default(), &[("SUDO_UID", "0"), ("SUDO_GID", "0")]), (NOBODY, NOBODY));
-        assert_eq!(ids(ExecArgs::default(), &[("SUDO_UID", "-1"), ("SUDO_GID", "x")]), (NOBODY, NOBODY));
+        assert_eq!(ids(&ExecArgs::default(), &[("SUDO_UID", "0"), ("SUDO_GID", "0")]), (NOBODY, NOBODY));
+        assert_eq!(ids(&ExecArgs::default(), &[("SUDO_UID", "-1"), ("SUDO_GID", "x")]), (NOBODY, NOBODY));
     }
 
     #[test]
     fn sysadmin_stays_root_unless_told_otherwise() {
         let sysadmin = ExecArgs { profile: Profile::Sysadmin, ..ExecArgs::default() };
-        assert_eq!(ids(sysadmin.clone(), SUDO), (0, 0));
-        assert_eq!(ids(ExecArgs { uid: Some(7), ..sysadmin }, SUDO), (7, 100));
+        assert_eq!(ids(&sysadmin.clone(), SUDO), (0, 0));
+        assert_eq!(ids(&ExecArgs { uid: Some(7), ..sysadmin }, SUDO), (7, 100));
     }
 
     #[test]
     fn an_explicit_root_brings_its_group() {
-        assert_eq!(ids(ExecArgs { uid: Some(0), ..ExecArgs::default() }, SUDO), (0, 0));
-        assert_eq!(ids(ExecArgs { uid: Some(0), gid: Some(5), ..ExecArgs::default() }, SUDO), (0, 5));
+        assert_eq!(ids(&ExecArgs { uid: Some(0), ..ExecArgs::default() }, SUDO), (0, 0));
+        assert_eq!(ids(&ExecArgs { uid: Some(0), gid: Some(5), ..ExecArgs::default() }, SUDO), (0, 5));
     }
 
     #[test]
@@ -203,7 +202,7 @@ mod tests {
         let map = IdMap::parse("         0     100000      65536\n");
         let joined = (map.clone(), map);
         let of = |uid| {
-            Ids::resolve(&request(ExecArgs { uid, ..ExecArgs::default() }), &caller(SUDO), Some(&joined))
+            Ids::resolve(&request(&ExecArgs { uid, ..ExecArgs::default() }), &caller(SUDO), Some(&joined))
         };
         assert_eq!(of(None).unwrap(), Ids::Set { uid: 0, gid: 0, host_uid: Some(100_000) });
         assert_eq!(of(Some(33)).unwrap(), Ids::Set { uid: 33, gid: 0, host_uid: Some(100_033) });

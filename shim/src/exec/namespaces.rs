@@ -115,9 +115,6 @@ impl Joins {
                 continue;
             }
             let Some(process) = &target.process else {
-                if *selection == Selection::All {
-                    continue;
-                }
                 return Err(Step::Inspect.refused(
                     format!("no process of {} lives, so there is no {namespace} namespace to join", target.label),
                     "only the network namespace outlives its processes: use -n, or wait for a container to start",

@@ -34,20 +34,19 @@ pub(crate) struct Caller {
     pub(crate) directory: Option<PathBuf>,
     /// Whether stdin and stdout are terminals.
     pub(crate) interactive: bool,
-    /// Permitted capabilities that the bounding set allows, too.
+    /// Permitted capabilities.
     pub(crate) available: Capabilities,
 }
 
 impl Caller {
     /// From this process.
     pub(crate) fn read() -> Result<Self, ExecError> {
-        let permitted = Capabilities::held(CapSet::Permitted)?;
         Ok(Self {
             uid: geteuid().as_raw(),
             variables: std::env::vars_os().collect(),
             directory: std::env::current_dir().ok(),
             interactive: isatty(stdin()) && isatty(stdout()),
-            available: permitted.intersection(Capabilities::held(CapSet::Bounding)?),
+            available: Capabilities::held(CapSet::Permitted)?,
         })
     }
 
@@ -267,7 +266,15 @@ fn directory(
     Ok(match place {
         _ if entered => (Directory::Opened(path), fd),
         Place::Target => (Directory::Opened(path), fd),
-        Place::Host(_) if confined && !Contents::has(&path) => (Directory::Root, root()?),
+        Place::Host(_) if confined && !Contents::has(&path) => {
+            if request.working_directory.is_some() {
+                return Err(Step::WorkingDirectory.refused(
+                    format!("{} is not in the command's view of the host", path.display()),
+                    "name a directory outside /run and /sys, or use --profile sysadmin",
+                ));
+            }
+            (Directory::Root, root()?)
+        }
         Place::Host(_) => (Directory::InView(path), fd),
     })
 }
@@ -285,7 +292,7 @@ impl fmt::Display for Plan {
         match &self.working_directory {
             Directory::Root => writeln!(f, "directory    /")?,
             Directory::InView(path) | Directory::Opened(path) => {
-                writeln!(f, "directory    {}", path.display())?
+                writeln!(f, "directory    {}", path.display())?;
             }
         }
         writeln!(f, "capabilities {} (profile {})", self.capabilities.permitted, self.profile.name())?;
@@ -297,5 +304,88 @@ impl fmt::Display for Plan {
         writeln!(f, "process      {}", if self.fork { "a child; porthole waits" } else { "porthole's own" })?;
         writeln!(f, "descriptors  0 1 2")?;
         writeln!(f, "command      {}", self.command.join(" "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::dns::{Overlay, Source};
+    use crate::exec::namespaces::Join;
+
+    fn plan() -> Plan {
+        let caller = Caller { variables: vec![("TERM".into(), "xterm".into())], ..Caller::default() };
+        let account = Account { home: "/".into(), user: "nobody".into() };
+        let overlay = Overlay { name: "hosts".into(), source: Source::Process, content: b"secret".to_vec() };
+        let dns = Dns { overlays: vec![overlay], notes: vec!["/etc/hostname stays the host's".into()] };
+        let trees = Contents::trees(Path::new("/srv"), &[], false, false, |point| point == Path::new("/dev"));
+        Plan {
+            target: "shop/web-0".into(),
+            namespaces: Joins(vec![Join { namespace: Namespace::Net, inode: 42 }]),
+            view: View::Confined(Contents {
+                trees,
+                sysfs: true,
+                procfs: false,
+                small_dev: false,
+                etc_merged: false,
+                dns,
+            }),
+            root: None,
+            working_directory: Directory::InView("/srv".into()),
+            profile: Profile::General,
+            capabilities: Sets::exactly(Profile::General.capabilities()),
+            ids: Ids::Set { uid: 1000, gid: 100, host_uid: None },
+            no_new_privileges: true,
+            environment: Environment::resolve(&caller, &account, "shop/web-0", &[]),
+            terminal: false,
+            fork: true,
+            descriptors: [0, 1, 2],
+            command: vec!["ip".into(), "addr".into()],
+        }
+    }
+
+    #[test]
+    fn a_plan_says_everything_that_will_happen() {
+        assert_eq!(
+            plan().to_string(),
+            "target       shop/web-0\n\
+             namespaces   net:[42]\n\
+             mounts       private; the host's, read-only and nosuid: / /dev; writable, nosuid, nodev: /tmp /srv; /run empty; /sys of the target\n             \
+                          /etc/hosts from the target's file system\n             \
+                          /etc/hostname stays the host's\n\
+             directory    /srv\n\
+             capabilities CAP_NET_RAW (profile general)\n             \
+                          in all five sets; read back\n\
+             ids          uid 1000, gid 100, no supplementary groups\n\
+             privileges   no new ones; read back\n\
+             environment  HOME PATH PORTHOLE_TARGET TERM USER\n\
+             terminal     none\n\
+             process      a child; porthole waits\n\
+             descriptors  0 1 2\n\
+             command      ip addr\n"
+        );
+    }
+
+    #[test]
+    fn a_plan_as_json_has_the_same_and_no_contents() {
+        let json = serde_json::to_value(plan()).unwrap();
+        assert_eq!(json["namespaces"][0]["inode"], 42);
+        assert_eq!(json["view"]["mode"], "confined");
+        assert_eq!(json["capabilities"]["ambient"][0], "CAP_NET_RAW");
+        assert_eq!(json["ids"]["uid"], 1000);
+        assert_eq!(json["no_new_privileges"], true);
+        assert!(!json.to_string().contains("secret"));
+    }
+
+    #[test]
+    fn what_lets_others_look_in_is_hostile() {
+        let with = |namespace| {
+            let mut plan = plan();
+            plan.namespaces.0.push(Join { namespace, inode: 1 });
+            plan.hostile()
+        };
+        assert!(!plan().hostile() && !with(Namespace::Uts) && !with(Namespace::Ipc));
+        assert!(with(Namespace::Mount) && with(Namespace::Pid) && with(Namespace::User));
+        assert!(Plan { root: Some("/".into()), ..plan() }.hostile());
     }
 }

@@ -103,8 +103,9 @@ impl Pty {
         let mut buffer = [0; 16384];
         match rustix::io::read(&self.master, &mut buffer) {
             Ok(count) if count > 0 => {
-                self.output_open = write_all(stdout(), &buffer[..count]);
-                self.output_open
+                // A terminal that is gone takes nothing more; the command must not wait for it.
+                write_all(stdout(), &buffer[..count]);
+                true
             }
             Err(Errno::INTR) => true,
             Err(Errno::AGAIN) => false,
@@ -125,15 +126,14 @@ impl Drop for Pty {
     }
 }
 
-fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> bool {
+fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         match rustix::io::write(to, bytes) {
             Ok(count) => bytes = &bytes[count..],
             Err(Errno::INTR | Errno::AGAIN) => {}
-            Err(_) => return false,
+            Err(_) => return,
         }
     }
-    true
 }
 
 impl Slave {

@@ -59,35 +59,31 @@ pub(crate) struct Tree {
 
 /// Mount points of the host that belong to a view, if they are mount points. `/run` does not: it holds the sockets of
 /// engines and of the host's name services, the registry, the pins.
-const SHOWN: [&str; 24] = [
-    "/boot",
+const SHOWN: [&str; 19] = [
     "/etc",
     "/home",
-    "/lib/modules",
     "/mnt",
     "/nix",
     "/nix/store",
     "/opt",
     "/proc",
     "/root",
-    "/snap",
     "/srv",
     "/usr",
     "/usr/local",
-    "/usr/share",
-    "/usr/src",
     "/var",
-    "/var/cache",
     "/var/lib",
     "/var/log",
     "/var/tmp",
+    "/dev",
     "/dev/pts",
     "/dev/shm",
     "/dev/mqueue",
 ];
 
-/// Never shown as the working directory: not there, or not the host's, in the view.
+/// Always writable.
 const TMP: &str = "/tmp";
+/// Never shown as the working directory: not there, or not the host's, in the view.
 const HIDDEN: [&str; 2] = ["/run", "/sys"];
 /// Shown as the working directory, but as they are: nobody works in them.
 const NEVER_WRITABLE: [&str; 3] = ["/proc", "/dev", "/etc"];
@@ -109,7 +105,6 @@ impl Contents {
         };
         let mut trees = vec![tree(Path::new("/"))];
         let mut points: Vec<PathBuf> = SHOWN.iter().map(PathBuf::from).collect();
-        points.push("/dev".into());
         for program in programs {
             points.extend(program.ancestors().map(Path::to_owned));
         }

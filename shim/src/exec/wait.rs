@@ -6,14 +6,14 @@ use std::os::fd::AsFd;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, WaitOptions, WaitStatus, kill_process, waitpid};
+use rustix::process::{Pid, Signal as Sent, WaitOptions, WaitStatus, getpid, kill_process, waitpid};
 use rustix::stdio::stdin;
 
 use super::error::{ExecError, FAILED, Report, Step};
 use super::pty::Pty;
 use crate::sys;
 
-/// Sent on to the command. Not the stop signals: a terminal sends those to both, and nobody else has reason to.
+/// Sent on to the command. The terminal's stop signal is not: the command has it too, or `Signals::take` sees to it.
 const FORWARDED: [Signal; 10] = [
     Signal::SIGHUP,
     Signal::SIGINT,
@@ -42,6 +42,9 @@ impl Signals {
         let mut mask = SigSet::empty();
         FORWARDED.iter().for_each(|&signal| mask.add(signal));
         mask.add(Signal::SIGCHLD);
+        if separate {
+            mask.add(Signal::SIGTSTP);
+        }
         // An ignored SIGCHLD, which a caller can leave us, would throw the command's status away.
         sys::default_action(libc::SIGCHLD).map_err(Step::Wait.failed("SIGCHLD"))?;
         let old_mask =
@@ -150,6 +153,14 @@ fn handle_signals(child: Pid, signals: &Signals, mut pty: Option<&mut Pty>) -> R
             }
             continue;
         }
+        if number == libc::SIGTSTP {
+            // In its session nobody could continue the command, so a SIGTSTP would be thrown away there. SIGCONT, which
+            // continues us, is sent on.
+            kill_process(child, Sent::STOP)
+                .and_then(|()| kill_process(getpid(), Sent::STOP))
+                .map_err(Step::Wait.failed("stop with the command"))?;
+            continue;
+        }
         if let Some(pty) = pty.as_deref_mut() {
             match number {
                 libc::SIGWINCH => {
@@ -166,7 +177,7 @@ fn handle_signals(child: Pid, signals: &Signals, mut pty: Option<&mut Pty>) -> R
         if from_terminal && !signals.separate {
             continue;
         }
-        if let Some(signal) = rustix::process::Signal::from_named_raw(number) {
+        if let Some(signal) = Sent::from_named_raw(number) {
             match kill_process(child, signal) {
                 Ok(()) | Err(rustix::io::Errno::SRCH) => {}
                 Err(error) => return Err(Step::Wait.failed("forward a signal")(error)),

@@ -62,7 +62,8 @@ fn confined(contents: &Contents, run_dir: &Path, working_directory: &Start<'_>) 
     match &base {
         Some(base) => base::enter(base).map_err(failed("the empty mount namespace"))?,
         None => {
-            base::copy_of_the_hosts(MountPropagationFlags::PRIVATE).map_err(failed("a copy of the host's"))?
+            base::copy_of_the_hosts(MountPropagationFlags::PRIVATE)
+                .map_err(failed("a copy of the host's"))?;
         }
     }
     let mut trees = trees.into_iter();
