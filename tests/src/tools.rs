@@ -1,6 +1,6 @@
 //! The programs under test, and those a person would use beside them.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -11,6 +11,8 @@ use porthole_registry::config::Config;
 use porthole_registry::registration::Registry;
 use porthole_registry::store::Store;
 use serde_json::{Map, Value, json};
+
+use crate::leaks;
 
 /// What a program did.
 #[derive(Debug)]
@@ -86,11 +88,24 @@ pub fn bin_dir() -> PathBuf {
 /// The path of a built binary.
 ///
 /// # Panics
-/// When it was not built.
+/// When it was not built, or not since its source was changed: cargo builds no other package's programs
+/// for a test.
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
     let path = bin_dir().join(name);
-    assert!(path.is_file(), "{} is not built: cargo build --workspace", path.display());
+    let built = fs::metadata(&path).and_then(|meta| meta.modified());
+    let built = built.unwrap_or_else(|e| panic!("{}: {e}: run `cargo build --workspace`", path.display()));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let sources = match name {
+        "porthole-hook" => ["registry/src", "hook/src"],
+        "porthole" => ["registry/src", "shim/src"],
+        _ => ["tests/src/bin", "tests/src/bin"],
+    };
+    for source in sources.iter().flat_map(|dir| leaks::below(&root.join(dir))) {
+        let changed = fs::metadata(&source).and_then(|meta| meta.modified());
+        let older = changed.is_ok_and(|changed| changed > built);
+        assert!(!older, "{} is older than {source}: run `cargo build --workspace`", path.display());
+    }
     path
 }
 
