@@ -7,9 +7,6 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
-use porthole_registry::config::Config;
-use porthole_registry::registration::Registry;
-use porthole_registry::store::Store;
 use serde_json::{Map, Value, json};
 
 use crate::leaks;
@@ -125,20 +122,15 @@ pub fn porthole(args: &[&str]) -> Outcome {
     run(command)
 }
 
-/// Brings registry and kernel to agreement, and returns what was done, one line each.
+/// Runs `porthole reconcile` and returns what was done, one line each.
 ///
 /// # Panics
 /// When it fails as a whole, or on one thing.
-#[must_use]
+#[track_caller]
 pub fn reconcile() -> Vec<String> {
-    let config = Config::default();
-    let Some(store) = Store::open(&config.run_dir).expect("open the registry") else { return Vec::new() };
-    let boot_id = porthole_registry::host::boot_id().expect("read the boot id");
-    let registry = Registry::new(store, config.netns_dir);
-    let done = registry.reconcile(&boot_id, &config.pin_name, Duration::from_secs(5)).expect("reconcile");
-    let lines: Vec<_> = done.iter().map(|d| format!("{:?} {}: {}", d.action, d.subject, d.detail)).collect();
-    assert!(done.iter().all(|d| !d.failed), "reconcile failed: {lines:#?}");
-    lines
+    let outcome = porthole(&["-o", "json", "reconcile"]);
+    let done: Value = serde_json::from_str(outcome.expect_success()).expect("a list in JSON");
+    done.as_array().expect("a list").iter().map(Value::to_string).collect()
 }
 
 /// A container's state, as runtimes write it to a hook.

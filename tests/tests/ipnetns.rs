@@ -145,7 +145,7 @@ fn unmounted_by_an_operator_and_healed(node: &Node, runtime: Runtime) {
     let container = web_0(node, runtime);
     unmount("/run/netns/web-0", UnmountFlags::DETACH).unwrap();
     assert_eq!(node.pins(), Vec::<String>::new());
-    let _ = tools::reconcile();
+    tools::reconcile();
     assert_eq!(node.pin("web-0"), Some(container.netns()));
     unmount("/run/netns/web-0", UnmountFlags::DETACH).unwrap();
     container.delete();
@@ -157,7 +157,7 @@ fn operators_own_namespaces_are_left_alone(node: &Node, runtime: Runtime) {
     ip(&["netns", "add", "lab"]);
     let container = web_0(node, runtime);
     container.kill();
-    let _ = tools::reconcile();
+    tools::reconcile();
     assert_eq!(node.pins(), ["lab"]);
     container.delete();
     assert_eq!(node.pins(), ["lab"]);

@@ -234,7 +234,7 @@ fn replay(node: &Node, name: &str, calls: &[Call], table: &BTreeMap<String, [Str
         }
     }
     drop(world);
-    let _ = tools::reconcile();
+    tools::reconcile();
     assert_eq!((node.records(), node.pins()), (vec![], vec![]), "{name}: after the pod's end");
     assert_eq!(leaks::nsfs_mounts(), Vec::<String>::new(), "{name}");
 }
