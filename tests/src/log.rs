@@ -4,7 +4,8 @@ use std::os::unix::net::UnixDatagram;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-const SOCKET: &str = "/dev/log";
+/// Where it listens.
+pub const SOCKET: &str = "/dev/log";
 const MARK: &str = "porthole-tests: up to here";
 
 /// A running listener.

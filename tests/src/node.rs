@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::ffi::CString;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, fs};
 
@@ -44,31 +44,49 @@ pub fn path_of(type_name: &'static str) -> &'static str {
 /// # Panics
 /// When the body fails, or leaves something.
 pub fn run(test: &str, body: impl FnOnce(&Node)) {
-    match env::var(INSIDE) {
-        Ok(token) => inside(token, body),
-        Err(_) => outside(test),
+    if let Ok(token) = env::var(INSIDE) {
+        return inside(token, body);
     }
+    let output = outside(test);
+    let (stdout, stderr) = texts(&output);
+    print!("{stdout}");
+    eprint!("{stderr}");
+    assert!(output.status.success(), "{test} failed on its node");
+    // A name that libtest does not know passes with no test run.
+    assert!(stdout.contains("1 passed"), "{test} did not run on its node");
 }
 
-fn outside(test: &str) {
+/// Runs `body` on a node of its own, where it has to fail with `words`: for tests of the harness itself.
+///
+/// # Panics
+/// When it passes, or says something else.
+pub fn fails(test: &str, words: &str, body: impl FnOnce(&Node)) {
+    if let Ok(token) = env::var(INSIDE) {
+        return inside(token, body);
+    }
+    let output = outside(test);
+    let (_, stderr) = texts(&output);
+    assert!(!output.status.success(), "{test} passed on its node");
+    assert!(stderr.contains(words), "{test}: expected {words:?} in:\n{stderr}");
+}
+
+fn texts(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+fn outside(test: &str) -> Output {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let token = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let cgroups = Cgroups::new(&token);
     let exe = env::current_exe().expect("path of the test program");
     let mut command = Command::new("unshare");
     command.args(["--pid", "--fork", "--mount", "--net", "--kill-child", "--mount-proc"]);
     // Pid 1 has to reap; a shell does. `exit` keeps it from becoming the program.
     command.args(["sh", "-c", "\"$@\"; exit $?", "sh"]).arg(exe);
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(INSIDE, &token);
-    let output = command.output().expect("start unshare");
-    cgroups.remove();
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    print!("{stdout}");
-    eprint!("{stderr}");
-    assert!(output.status.success(), "{test} failed on its node");
-    // A name that libtest does not know passes with no test run.
-    assert!(stdout.contains("1 passed"), "{test} did not run on its node");
+    let output = command.output();
+    Cgroups::new(&token).remove();
+    output.expect("start unshare")
 }
 
 fn inside(token: String, body: impl FnOnce(&Node)) {

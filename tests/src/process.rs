@@ -60,6 +60,33 @@ impl Sleeper {
         sleeper
     }
 
+    /// Starts `command`, which has to become a sleeping busybox, under exactly `pid`.
+    #[must_use]
+    pub fn with_pid(pid: u32, command: &[&str]) -> Self {
+        for _ in 0..50 {
+            next_pid(pid);
+            let mut start = Command::new(command[0]);
+            let quiet =
+                start.args(&command[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            let sleeper = Self { child: quiet.spawn().expect("start a process") };
+            if sleeper.pid() == pid {
+                let comm = format!("/proc/{pid}/comm");
+                wait_until("a process in its namespaces", || {
+                    fs::read_to_string(&comm).is_ok_and(|name| name.trim() == "busybox")
+                });
+                return sleeper;
+            }
+        }
+        panic!("pid {pid} was not given");
+    }
+
+    /// Ends it and leaves it a zombie, until its guard goes.
+    pub fn end_unreaped(&mut self) {
+        self.child.kill().expect("kill a child");
+        let stat = format!("/proc/{}/stat", self.pid());
+        wait_until("a zombie", || fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") Z ")));
+    }
+
     /// Its pid.
     #[must_use]
     pub fn pid(&self) -> u32 {
@@ -86,12 +113,16 @@ pub fn dead_pid() -> u32 {
     Sleeper::start().pid()
 }
 
+/// Has the kernel give `pid` to the next process of the node, unless another is quicker.
+fn next_pid(pid: u32) {
+    fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).expect("set the last pid");
+}
+
 /// Starts a process under exactly `pid`, which must be free.
 #[must_use]
 pub fn reuse(pid: u32) -> Sleeper {
     for _ in 0..50 {
-        // The kernel gives the next free number after this one, within the node's pid namespace.
-        fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).expect("set the last pid");
+        next_pid(pid);
         let sleeper = Sleeper::start();
         if sleeper.pid() == pid {
             return sleeper;

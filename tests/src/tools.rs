@@ -1,16 +1,15 @@
 //! The programs under test, and those a person would use beside them.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
-use porthole_registry::config::Config;
-use porthole_registry::registration::Registry;
-use porthole_registry::store::Store;
 use serde_json::{Map, Value, json};
+
+use crate::leaks;
 
 /// What a program did.
 #[derive(Debug)]
@@ -86,11 +85,24 @@ pub fn bin_dir() -> PathBuf {
 /// The path of a built binary.
 ///
 /// # Panics
-/// When it was not built.
+/// When it was not built, or not since its source was changed: cargo builds no other package's programs
+/// for a test.
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
     let path = bin_dir().join(name);
-    assert!(path.is_file(), "{} is not built: cargo build --workspace", path.display());
+    let built = fs::metadata(&path).and_then(|meta| meta.modified());
+    let built = built.unwrap_or_else(|e| panic!("{}: {e}: run `cargo build --workspace`", path.display()));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let sources = match name {
+        "porthole-hook" => ["registry/src", "hook/src"],
+        "porthole" => ["registry/src", "shim/src"],
+        _ => ["tests/src/bin", "tests/src/bin"],
+    };
+    for source in sources.iter().flat_map(|dir| leaks::below(&root.join(dir))) {
+        let changed = fs::metadata(&source).and_then(|meta| meta.modified());
+        let older = changed.is_ok_and(|changed| changed > built);
+        assert!(!older, "{} is older than {source}: run `cargo build --workspace`", path.display());
+    }
     path
 }
 
@@ -110,20 +122,15 @@ pub fn porthole(args: &[&str]) -> Outcome {
     run(command)
 }
 
-/// Brings registry and kernel to agreement, and returns what was done, one line each.
+/// Runs `porthole reconcile` and returns what was done, one line each.
 ///
 /// # Panics
 /// When it fails as a whole, or on one thing.
-#[must_use]
+#[track_caller]
 pub fn reconcile() -> Vec<String> {
-    let config = Config::default();
-    let Some(store) = Store::open(&config.run_dir).expect("open the registry") else { return Vec::new() };
-    let boot_id = porthole_registry::host::boot_id().expect("read the boot id");
-    let registry = Registry::new(store, config.netns_dir);
-    let done = registry.reconcile(&boot_id, &config.pin_name, Duration::from_secs(5)).expect("reconcile");
-    let lines: Vec<_> = done.iter().map(|d| format!("{:?} {}: {}", d.action, d.subject, d.detail)).collect();
-    assert!(done.iter().all(|d| !d.failed), "reconcile failed: {lines:#?}");
-    lines
+    let outcome = porthole(&["-o", "json", "reconcile"]);
+    let done: Value = serde_json::from_str(outcome.expect_success()).expect("a list in JSON");
+    done.as_array().expect("a list").iter().map(Value::to_string).collect()
 }
 
 /// A container's state, as runtimes write it to a hook.

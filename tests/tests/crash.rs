@@ -119,7 +119,7 @@ fn killed_at_any_step_of_the_first_registration(node: &Node) {
         let state = bundle.state(Some(sandbox.pid()));
         kill_at(HookRun::with_state("createRuntime", &state), step);
         a_record_implies_its_pin(node, step);
-        let _ = tools::reconcile();
+        tools::reconcile();
         is_consistent(node, &format!("killed at {}, reconciled", step.line));
         // The next call, of another stage, has the last word.
         HookRun::with_state("poststart", &state).run().expect_success();
@@ -145,7 +145,7 @@ fn killed_while_a_member_joins(node: &Node) {
     for step in &steps {
         kill_at(call("createRuntime", &second), step);
         a_record_implies_its_pin(node, step);
-        let _ = tools::reconcile();
+        tools::reconcile();
         is_consistent(node, &format!("killed at {}, reconciled", step.line));
         assert_eq!(node.pin("web-0"), Some(sandbox.netns()), "killed at {}", step.line);
         call("poststop", &second).run().expect_success();
@@ -173,7 +173,7 @@ fn killed_at_any_step_of_the_last_release(node: &Node) {
     for step in &steps {
         register();
         kill_at(release(), step);
-        let _ = tools::reconcile();
+        tools::reconcile();
         is_empty(node, &format!("killed at {}, reconciled", step.line));
     }
     // The same, but the runtime tries again, as engines do.
@@ -181,7 +181,7 @@ fn killed_at_any_step_of_the_last_release(node: &Node) {
         register();
         kill_at(release(), step);
         release().run().expect_success();
-        let _ = tools::reconcile();
+        tools::reconcile();
         is_empty(node, &format!("killed at {}, released again", step.line));
     }
     node.expect_silence("kills while releasing");
@@ -205,13 +205,13 @@ fn killed_while_a_member_leaves(node: &Node) {
         kill_at(release(), step);
         a_record_implies_its_pin(node, step);
         release().run().expect_success();
-        let _ = tools::reconcile();
+        tools::reconcile();
         assert_eq!(node.pin("web-0"), Some(engine.netns()), "killed at {}: the pod lives on", step.line);
         assert_eq!(node.records(), Vec::<String>::new());
     }
     drop((entered, sandbox));
     engine.remove();
-    let _ = tools::reconcile();
+    tools::reconcile();
     is_empty(node, "at the end");
     node.expect_silence("kills while leaving");
 }
@@ -239,7 +239,7 @@ fn killed_while_mending_what_a_kill_left(node: &Node) {
             let inject = format!("inject={}:signal=KILL:when={}", second.name, second.nth);
             let _ = run().under(&["strace", "-qq", "-o", "/dev/null", "-e", &inject, "--"]).run();
             let after = format!("killed at {}, then at {}", first.line, second.line);
-            let _ = tools::reconcile();
+            tools::reconcile();
             is_consistent(node, &after);
             run().run().expect_success();
             assert_eq!(node.pin("web-0"), Some(sandbox.netns()), "{after}");

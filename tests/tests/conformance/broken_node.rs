@@ -76,7 +76,7 @@ fn run_has_no_inode_left(node: &Node, runtime: Runtime) {
     assert_eq!(node.pins(), Vec::<String>::new());
     container.delete();
     node.limit_run_inodes(10_000);
-    let _ = tools::reconcile();
+    tools::reconcile();
 }
 
 fn pin_directory_is_read_only(node: &Node, runtime: Runtime) {
@@ -210,7 +210,7 @@ fn lock_held_at_the_end_is_mended_by_reconcile(node: &Node, runtime: Runtime) {
     node.expect_one_line(&[&id, "poststop", "lock"]);
     drop(held);
     assert_eq!(node.pins(), ["web-0"], "what could not be released");
-    let _ = tools::reconcile();
+    tools::reconcile();
     assert_eq!(node.pins(), Vec::<String>::new());
 }
 

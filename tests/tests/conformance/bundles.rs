@@ -88,7 +88,7 @@ fn config_is_gone_at_the_end(node: &Node, runtime: Runtime) {
     container.delete();
     assert_eq!(node.pins(), ["web-0"], "what holds the namespace was written down when the pin was made");
     engine.remove();
-    let _ = porthole_tests::tools::reconcile();
+    porthole_tests::tools::reconcile();
     assert_eq!(node.pins(), Vec::<String>::new());
     node.expect_silence("a release without a configuration");
 }

@@ -49,7 +49,7 @@ fn pin_waits_for_the_engines_pin(node: &Node, runtime: Runtime) {
     container.delete();
     assert_eq!(node.pins(), ["web-0"], "the engine's pin still holds the namespace");
     engine.remove();
-    let _ = tools::reconcile();
+    tools::reconcile();
     assert_eq!(node.pins(), Vec::<String>::new());
     node.expect_silence("a pod that the engine pins");
 }
@@ -86,7 +86,7 @@ fn engines_pin_beside_ours_is_left_alone(node: &Node, runtime: Runtime) {
     container.delete();
     assert!(node.pins().contains(&"cni-77aa".to_owned()), "the engine's own is never removed");
     engine.remove();
-    let _ = tools::reconcile();
+    tools::reconcile();
     node.expect_silence("pins side by side");
 }
 
@@ -131,7 +131,7 @@ fn pod_made_again_under_its_name_gets_its_name(node: &Node, runtime: Runtime) {
         container.delete();
         sandbox.end();
     }
-    let _ = tools::reconcile();
+    tools::reconcile();
     assert_eq!(node.pins(), Vec::<String>::new());
     node.expect_silence("three pods of one name, one after the other");
 }

@@ -60,7 +60,7 @@ fn failed_create_is_cleaned_up_by_poststop_or_reconcile(node: &Node, runtime: Ru
     let _ = runtime.delete(&bundle.id);
     assert_eq!(file.exists(), runtime.traits().poststop_after_failed_create, "whether poststop is called");
     assert_eq!(node.records().is_empty(), file.exists());
-    let _ = tools::reconcile();
+    tools::reconcile();
     assert_eq!((node.records().len(), node.pins().len()), (0, 0));
     node.expect_silence("a container that failed");
 }
@@ -71,7 +71,7 @@ fn command_that_does_not_exist_leaves_nothing(node: &Node, runtime: Runtime) {
     let created = runtime.create(&bundle.id, &bundle.dir).status.success();
     assert!(!created || !runtime.start(&bundle.id).status.success() || runtime == Runtime::Libcontainer);
     let _ = runtime.delete(&bundle.id);
-    let _ = tools::reconcile();
+    tools::reconcile();
     assert_eq!((node.records().len(), node.pins().len()), (0, 0));
     node.expect_silence("a container without a program");
 }
@@ -85,7 +85,7 @@ fn bundle_gone_before_delete_leaves_nothing(node: &Node, runtime: Runtime) {
     fs::remove_dir_all(&bundle.dir).unwrap();
     let _ = runtime.delete(&bundle.id);
     assert_eq!(file.exists(), runtime.traits().poststop_without_bundle, "whether poststop is called");
-    let _ = tools::reconcile();
+    tools::reconcile();
     assert_eq!((node.records().len(), node.pins().len()), (0, 0));
     node.expect_silence("a bundle that was gone");
 }
@@ -94,7 +94,7 @@ fn killed_behind_the_runtimes_back_is_released_by_reconcile(node: &Node, runtime
     // A node that lost its runtime: nobody ever calls poststop.
     let container = Container::run(runtime, &Bundle::new(node).hooked(&["createRuntime", "poststart"]));
     container.kill();
-    let _ = tools::reconcile();
+    tools::reconcile();
     assert_eq!((node.records().len(), node.pins().len()), (0, 0));
     container.delete();
     node.expect_silence("reconcile");
