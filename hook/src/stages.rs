@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::watchdog::{self, Step};
-use crate::{bundle, input};
+use crate::{bundle, input, log};
 use porthole_registry::Error;
 use porthole_registry::config::Config;
 use porthole_registry::container_id::ContainerId;
@@ -177,7 +177,11 @@ impl Call<'_> {
             let lock = registry.store.lock(self.deadline)?;
             watchdog::at(Step::Apply);
             change(&registry, &lock)?;
-            registry.sweep(&lock, usize::try_from(std::process::id()).unwrap_or(0))
+            // Other pods' pins: what goes wrong with them is told, and is no failure of this container.
+            if let Err(error) = registry.sweep(&lock, usize::try_from(std::process::id()).unwrap_or(0)) {
+                log::line(&Failure::of("sweep of idle pins".to_owned(), &error).to_string());
+            }
+            Ok(())
         };
         apply().map_err(|error| self.failure(&error))
     }
