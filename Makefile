@@ -2,8 +2,8 @@
 
 CARGO ?= cargo
 NEXTEST_PROFILE ?= ci
-# The toolchain of the person who called, where sudo would look for root's.
-AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$(PATH)")
+# With the toolchain of the person who called, where sudo would look for root's.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$(PATH)" "HOME=$(HOME)")
 WAIVED = $(shell $(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/*/debug/waived-tests.log
 
 .PHONY: build test
