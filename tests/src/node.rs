@@ -1,7 +1,6 @@
 //! A node: the test runs again as a process tree with pid, mount and network namespaces of its own, so that
 //! whatever it does to `/run`, to mounts or to interfaces ends with it.
 
-use std::cell::Cell;
 use std::ffi::CString;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -29,7 +28,7 @@ pub struct Node {
     token: String,
     cgroups: Cgroups,
     log: SystemLog,
-    ids: Cell<u32>,
+    ids: AtomicU32,
 }
 
 /// Turns the type name of a test's inner function into the test's path.
@@ -92,7 +91,7 @@ fn outside(test: &str) -> Output {
 fn inside(token: String, body: impl FnOnce(&Node)) {
     set_up();
     let cgroups = Cgroups::new(&token);
-    let node = Node { token, cgroups, log: SystemLog::listen(), ids: Cell::new(0) };
+    let node = Node { token, cgroups, log: SystemLog::listen(), ids: AtomicU32::new(0) };
     build_rootfs(&node.rootfs());
     body(&node);
     let left = leaks::find(node.netns_dir(), node.run_dir(), &node.cgroups);
@@ -194,7 +193,7 @@ impl Node {
     /// A container id as engines make them: 64 hexadecimal digits, another at every call.
     #[must_use]
     pub fn new_id(&self) -> String {
-        let n = self.ids.replace(self.ids.get() + 1);
+        let n = self.ids.fetch_add(1, Ordering::Relaxed);
         format!("{n:012x}{:052x}", u64::from(std::process::id()) * 0x9e37_79b9)
     }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "what fails here is the test")]
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use porthole_tests::bundle::containerd_annotations;
@@ -23,9 +24,9 @@ fn at_once<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec
     })
 }
 
-fn a_hundred_containers_at_once(node: &Node) {
+fn a_hundred_containers_at_once(node: &Node, runtime: Runtime) {
     let bundles: Vec<_> = (0..100).map(|n| pod(node, n)).collect();
-    let containers = at_once(bundles, |bundle| Container::run(Runtime::Runc, &bundle));
+    let containers = at_once(bundles, |bundle| Container::run(runtime, &bundle));
     node.expect_silence("a hundred creates");
     let expected: BTreeSet<_> = (0..100).map(|n| format!("web-{n}")).collect();
     assert_eq!(node.pins().into_iter().collect::<BTreeSet<_>>(), expected);
@@ -57,6 +58,38 @@ fn a_hundred_containers_of_one_pod_at_once(node: &Node) {
     });
     assert_eq!((node.pins().len(), node.records().len()), (0, 0));
     node.expect_silence("a hundred members");
+}
+
+fn pods_that_come_and_go_at_once_leave_nothing(node: &Node) {
+    // Names collide all the time, and reconcile runs beside.
+    let bundles: Vec<Vec<_>> = (0..8).map(|n| (0..20).map(|_| pod(node, n % 3)).collect()).collect();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let reconciling = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                tools::reconcile();
+            }
+        });
+        at_once(bundles, |bundles| {
+            for bundle in bundles {
+                bundle.write();
+                let sandbox = Sandbox::start();
+                let state = bundle.state(Some(sandbox.pid()));
+                HookRun::with_state("createRuntime", &state).run().expect_success();
+                let record = node.record(&bundle.id).expect("recorded");
+                let name = record["pin"]["name"].as_str().unwrap_or_else(|| panic!("not pinned: {record}"));
+                assert_eq!(node.pin(name), Some(sandbox.netns()), "{name} is its own");
+                HookRun::with_state("poststart", &state).run().expect_success();
+                sandbox.end();
+                HookRun::with_state("poststop", &state).run().expect_success();
+                assert!(node.record(&bundle.id).is_none());
+            }
+        });
+        done.store(true, Ordering::Relaxed);
+        reconciling.join().unwrap();
+    });
+    is_empty(node, "at the end");
+    node.expect_silence("pods that come and go");
 }
 
 /// What is there is whole: each record's pin is that of its container, each pin has a record.
@@ -130,6 +163,27 @@ fn killed_at_any_step_of_the_first_registration(node: &Node) {
         is_empty(node, &format!("killed at {}, released", step.line));
     }
     node.expect_silence("kills while registering");
+}
+
+fn killed_while_refreshing(node: &Node) {
+    let sandbox = Sandbox::start();
+    let bundle = pod(node, 0);
+    bundle.write();
+    let call = |stage: &str| HookRun::with_state(stage, &bundle.state(Some(sandbox.pid())));
+    call("createRuntime").run().expect_success();
+    for step in &steps(call("poststart")) {
+        kill_at(call("poststart"), step);
+        a_record_implies_its_pin(node, step);
+        assert_eq!(node.records(), [bundle.id.as_str()], "killed at {}", step.line);
+        tools::reconcile();
+        is_consistent(node, &format!("killed at {}, reconciled", step.line));
+        assert_eq!(node.pin("web-0"), Some(sandbox.netns()));
+    }
+    let state = bundle.state(None);
+    sandbox.end();
+    HookRun::with_state("poststop", &state).run().expect_success();
+    is_empty(node, "at the end");
+    node.expect_silence("kills while refreshing");
 }
 
 fn killed_while_a_member_joins(node: &Node) {
@@ -256,16 +310,13 @@ fn sandbox_in(path: &str) -> porthole_tests::process::Sleeper {
     porthole_tests::process::Sleeper::under(&["nsenter", &format!("--net={path}")], Netns::at(path).unwrap())
 }
 
-mod many {
-    use super::*;
-    porthole_tests::on_a_node!(requires(root, ip, unshare, runc):
-        a_hundred_containers_at_once,
-        a_hundred_containers_of_one_pod_at_once,
-    );
-}
+porthole_tests::on_every_runtime!(a_hundred_containers_at_once);
 
 on_a_node!(requires(root, ip, unshare, strace, nsenter):
+    a_hundred_containers_of_one_pod_at_once,
+    pods_that_come_and_go_at_once_leave_nothing,
     killed_at_any_step_of_the_first_registration,
+    killed_while_refreshing,
     killed_while_a_member_joins,
     killed_at_any_step_of_the_last_release,
     killed_while_a_member_leaves,

@@ -140,6 +140,41 @@ fn deleted_by_an_operator_and_never_healed(node: &Node, runtime: Runtime) {
     node.expect_silence("a release without a pin");
 }
 
+fn name_given_to_another_while_the_pod_lives(node: &Node, runtime: Runtime) {
+    let engine = EnginePin::new_netns("/run/engine-netns/cni-1");
+    let first = Container::run(runtime, &Bundle::of_pod(node, "shop", "web-0", "app", engine.path()));
+    ip(&["netns", "del", "web-0"]);
+    ip(&["netns", "add", "web-0"]);
+    let foreign = node.pin("web-0");
+    let second = Container::run(runtime, &Bundle::of_pod(node, "shop", "web-0", "sidecar", engine.path()));
+    assert_eq!(node.pin("web-0.shop"), Some(engine.netns()), "the pod is pinned by its next name");
+    assert_eq!(node.pin("web-0"), foreign, "what the operator made is left alone");
+    tools::reconcile();
+    assert_eq!(node.record(first.id()).unwrap()["pin"]["name"], "web-0.shop", "the first one is told");
+    assert_eq!(node.pins(), ["web-0", "web-0.shop"]);
+    first.delete();
+    engine.remove();
+    second.delete();
+    assert_eq!(node.pin("web-0"), foreign);
+    assert_eq!(node.pins(), ["web-0"]);
+    ip(&["netns", "del", "web-0"]);
+    node.expect_silence("a name that changed hands");
+}
+
+fn name_given_to_another_and_found_by_reconcile(node: &Node, runtime: Runtime) {
+    let container = web_0(node, runtime);
+    ip(&["netns", "del", "web-0"]);
+    ip(&["netns", "add", "web-0"]);
+    let foreign = node.pin("web-0");
+    tools::reconcile();
+    assert_eq!(node.pin("web-0"), foreign);
+    assert_eq!(node.pin("web-0.shop"), Some(container.netns()));
+    container.delete();
+    assert_eq!(node.pins(), ["web-0"]);
+    ip(&["netns", "del", "web-0"]);
+    node.expect_silence("a name that changed hands");
+}
+
 fn unmounted_by_an_operator_and_healed(node: &Node, runtime: Runtime) {
     // Leaves an empty file, which is ours by the index.
     let container = web_0(node, runtime);
@@ -195,6 +230,8 @@ on_every_runtime!(
     deleted_by_an_operator_and_healed_by_the_hook,
     deleted_by_an_operator_and_the_container_called_again,
     deleted_by_an_operator_and_never_healed,
+    name_given_to_another_while_the_pod_lives,
+    name_given_to_another_and_found_by_reconcile,
     unmounted_by_an_operator_and_healed,
     operators_own_namespaces_are_left_alone,
     attached_under_another_name_by_an_operator,

@@ -214,6 +214,22 @@ fn lock_held_at_the_end_is_mended_by_reconcile(node: &Node, runtime: Runtime) {
     assert_eq!(node.pins(), Vec::<String>::new());
 }
 
+fn failure_stops_the_container_of_those_who_want_it(node: &Node, runtime: Runtime) {
+    let file = node.scratch().join("config.toml");
+    fs::write(&file, "on_error = \"fail\"\n").unwrap();
+    fs::write(node.netns_dir(), "mine").unwrap();
+    let bundle = web_0(node).hook_config(&file);
+    bundle.write();
+    let created = runtime.create(&bundle.id, &bundle.dir);
+    assert!(!created.status.success(), "{created:?}");
+    let _ = runtime.delete(&bundle.id);
+    let lines = node.log();
+    assert!(!lines.is_empty() && lines[0].contains("not a directory"), "{lines:?}");
+    fs::remove_file(node.netns_dir()).unwrap();
+    // What was recorded goes by poststop, or where the runtime calls none, now.
+    tools::reconcile();
+}
+
 fn malformed_record_of_the_same_id(node: &Node, runtime: Runtime) {
     warm_up(node, runtime);
     let bundle = web_0(node);
@@ -257,6 +273,7 @@ on_every_runtime!(
     lock_is_held_past_the_deadline,
     lock_is_held_for_a_moment,
     lock_held_at_the_end_is_mended_by_reconcile,
+    failure_stops_the_container_of_those_who_want_it,
     malformed_record_of_the_same_id,
     shared_directory_of_another_program_is_taken_as_it_is,
 );

@@ -156,6 +156,16 @@ fn registered_again_is_no_change(node: &Node, runtime: Runtime) {
     node.expect_silence("four registrations");
 }
 
+fn missed_at_create_is_made_up_for_at_poststart(node: &Node, runtime: Runtime) {
+    let annotations = containerd_annotations("shop", "web-0", "nginx");
+    let bundle = Bundle::new(node).annotations(&annotations).hooked(&["poststart", "poststop"]);
+    let container = Container::run(runtime, &bundle);
+    assert_eq!(node.pin("web-0"), Some(container.netns()));
+    assert_eq!(node.record(container.id()).expect("recorded")["stage"], "poststart");
+    container.delete();
+    node.expect_silence("a container first seen at poststart");
+}
+
 fn released_again_is_no_change(node: &Node, runtime: Runtime) {
     let bundle = Bundle::new(node);
     let container = Container::run(runtime, &bundle);
@@ -213,6 +223,7 @@ on_every_runtime!(
     user_namespace_is_no_obstacle,
     registered_at_two_stages_is_registered_once,
     registered_again_is_no_change,
+    missed_at_create_is_made_up_for_at_poststart,
     released_again_is_no_change,
     deleted_before_it_was_started_leaves_nothing,
     exits_at_once_and_leaves_nothing,
