@@ -15,7 +15,7 @@ ifneq ($(wildcard $(SUDO_HOME)/.rustup),)
 export RUSTUP_HOME ?= $(SUDO_HOME)/.rustup
 endif
 endif
-AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$(PATH)")
+AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$(PATH)" "HOME=$(HOME)")
 # Where cargo puts things, whatever CARGO_TARGET_DIR says.
 OUT = $(shell $(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/$(shell rustc --print host-tuple)
 WAIVED = $(OUT)/debug/waived-tests.log
