@@ -14,7 +14,7 @@ use porthole_registry::record::Record;
 
 /// Finds what the words mean, and opens it.
 pub(crate) fn open(words: &str, args: &ExecArgs, config: &Config) -> Result<Destination, Problem> {
-    let inventory = Inventory::read(config)?;
+    let inventory = Inventory::read_for(words, config)?;
     match inventory.resolve(words)? {
         Target::Pod(pod, record) => of_pod(&inventory, pod, record, args),
         Target::Process(process) => {
