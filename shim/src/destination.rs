@@ -31,9 +31,9 @@ pub(crate) fn open(words: &str, args: &ExecArgs, config: &Config) -> Result<Dest
             })
         }
         Target::Netns(path) => {
-            let name =
-                path.strip_prefix(&config.netns_dir).ok().and_then(|name| name.to_str()).unwrap_or_default();
-            let (label, pod) = (path.display().to_string(), name.to_owned());
+            let is_pin = path.parent() == Some(&config.netns_dir);
+            let name = path.file_name().filter(|_| is_pin).and_then(|name| name.to_str());
+            let (label, pod) = (path.display().to_string(), name.unwrap_or_default().to_owned());
             Ok(Destination { label, pod, netns: open_netns(&path)?, process: None, bundle: None })
         }
     }
