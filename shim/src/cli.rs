@@ -5,6 +5,7 @@ use crate::exec::ExecArgs;
 use crate::list::ListArgs;
 use crate::output::Format;
 use clap::{Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Pods and containers by name: their network namespaces, their processes, and a confined way in
@@ -71,4 +72,64 @@ pub(crate) enum Command {
         /// Which
         directory: PathBuf,
     },
+}
+
+/// What can be told of a command line that clap refused.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Given {
+    /// The command is `exec`.
+    pub(crate) exec: bool,
+    /// `-o json`
+    pub(crate) json: bool,
+}
+
+impl Given {
+    /// Looks at the words up to the command of the user, which has its own.
+    pub(crate) fn scan(words: impl IntoIterator<Item = OsString>) -> Self {
+        let mut given = Self::default();
+        let mut command = None;
+        let mut words = words.into_iter().filter_map(|word| word.into_string().ok());
+        while let Some(word) = words.next() {
+            let format = match word.as_str() {
+                "--" => break,
+                "-o" | "--output" => words.next(),
+                "--config" => {
+                    words.next();
+                    None
+                }
+                word if word.starts_with("--") => word.strip_prefix("--output=").map(str::to_owned),
+                word if word.starts_with('-') => {
+                    word.strip_prefix("-o").map(|format| format.trim_start_matches('=').to_owned())
+                }
+                word => {
+                    command.get_or_insert_with(|| word.to_owned());
+                    None
+                }
+            };
+            given.json |= format.as_deref() == Some("json");
+        }
+        given.exec = command.as_deref() == Some("exec");
+        given
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_command_line_still_tells_whether_it_was_exec_and_json() {
+        let scan = |words: &str| {
+            let Given { exec, json } = Given::scan(words.split(' ').map(OsString::from));
+            (exec, json)
+        };
+        assert_eq!(scan("exec"), (true, false));
+        assert_eq!(scan("-o json exec --nope"), (true, true));
+        assert_eq!(scan("-ojson exec --nope"), (true, true));
+        assert_eq!(scan("--config exec list"), (false, false));
+        assert_eq!(scan("--config=/x exec --output=json T"), (true, true));
+        assert_eq!(scan("list --nope"), (false, false));
+        assert_eq!(scan("exec T -- -o json"), (true, false));
+        assert_eq!(scan("-- exec"), (false, false));
+    }
 }

@@ -14,7 +14,7 @@ use porthole_registry::record::Record;
 
 /// Finds what the words mean, and opens it.
 pub(crate) fn open(words: &str, args: &ExecArgs, config: &Config) -> Result<Destination, Problem> {
-    let inventory = Inventory::read(config)?;
+    let inventory = Inventory::read_for(words, config)?;
     match inventory.resolve(words)? {
         Target::Pod(pod, record) => of_pod(&inventory, pod, record, args),
         Target::Process(process) => {
@@ -31,9 +31,9 @@ pub(crate) fn open(words: &str, args: &ExecArgs, config: &Config) -> Result<Dest
             })
         }
         Target::Netns(path) => {
-            let name =
-                path.strip_prefix(&config.netns_dir).ok().and_then(|name| name.to_str()).unwrap_or_default();
-            let (label, pod) = (path.display().to_string(), name.to_owned());
+            let is_pin = path.parent() == Some(&config.netns_dir);
+            let name = path.file_name().filter(|_| is_pin).and_then(|name| name.to_str());
+            let (label, pod) = (path.display().to_string(), name.unwrap_or_default().to_owned());
             Ok(Destination { label, pod, netns: open_netns(&path)?, process: None, bundle: None })
         }
     }

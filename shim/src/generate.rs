@@ -1,11 +1,11 @@
 //! Completions and man pages, made from the command line's own description.
 
 use crate::cli::Cli;
+use crate::exit::ExitCode;
 use crate::output::print;
 use crate::problem::Problem;
 use clap::CommandFactory;
 use std::path::Path;
-use std::process::ExitCode;
 
 /// Prints the completions for a shell.
 pub(crate) fn completions(shell: clap_complete::Shell) -> Result<ExitCode, Problem> {

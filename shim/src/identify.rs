@@ -1,6 +1,6 @@
 //! `porthole identify`: from something seen on the node to the pod that it belongs to.
 
-use crate::exit::Exit;
+use crate::exit::{Exit, ExitCode};
 use crate::inventory::{Inventory, Pod};
 use crate::list::show;
 use crate::netlink::{self, Mac};
@@ -14,7 +14,6 @@ use rustix::fd::AsFd;
 use rustix::fs::CWD;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 /// The kernel numbers namespaces from here on (PROC_DYNAMIC_FIRST); no process id is that large.
 const FIRST_INODE: u64 = 0xf000_0000 - 8;

@@ -1,6 +1,7 @@
 //! `porthole inspect`: everything about one pod or container.
 
 use crate::cgroup::{self, Usage};
+use crate::exit::ExitCode;
 use crate::inventory::{Inventory, Pod, host};
 use crate::list::short;
 use crate::netlink::{self, HostVeth, Link};
@@ -18,7 +19,6 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
-use std::process::ExitCode;
 
 /// What no namespace isolates, whatever else is: the container sees the host's.
 const NEVER_ISOLATED: &str = "/proc/{meminfo,stat,loadavg,cpuinfo,uptime}, most of /sys, the kernel's log, modules and \
@@ -60,7 +60,7 @@ struct Container<'a> {
 
 /// Runs the command.
 pub(crate) fn run(words: &str, config: &Config, format: Format) -> Result<ExitCode, Problem> {
-    let inventory = Inventory::read(config)?;
+    let inventory = Inventory::read_for(words, config)?;
     let (report, text) = match inventory.resolve(words)? {
         Target::Pod(pod, record) => {
             let network = network(&inventory.open_netns(pod)?)?;

@@ -1,7 +1,9 @@
 //! Everything the registry knows, read once: the pods of this node and their containers.
 
 use crate::exit::Exit;
+use crate::names::{self, Stamp};
 use crate::problem::Problem;
+use crate::target::Selector;
 use porthole_registry::config::Config;
 use porthole_registry::container_id::ContainerId;
 use porthole_registry::host::{Host, boot_id};
@@ -71,14 +73,15 @@ impl Inventory {
         let boot_id = boot_id().map_err(|errno| Problem::failed(format!("read the boot id: {errno}")))?;
         let mut inventory = Self { pods: Vec::new(), boot_id, bad: Vec::new(), config: config.clone() };
         let Some(store) = Store::open(&config.run_dir)? else { return Ok(inventory) };
-        let mut pods: BTreeMap<Key, Vec<Record>> = BTreeMap::new();
+        let stamp = Stamp::of(&store);
+        let mut records = Vec::new();
         for (_, record) in store.records()? {
             match record {
-                Ok(record) => pods.entry(key(&record)).or_default().push(record),
+                Ok(record) => records.push(record),
                 Err(error) => inventory.bad.push(error),
             }
         }
-        inventory.pods = pods.into_values().map(pod).collect();
+        inventory.pods = pods(records);
         let known: HashMap<u64, usize> =
             inventory.pods.iter().enumerate().filter_map(|(at, pod)| Some((pod.netns?.ino, at))).collect();
         for ino in store.idle()? {
@@ -87,7 +90,36 @@ impl Inventory {
             }
         }
         inventory.pods.sort_by(|a, b| (&a.name, &a.namespace).cmp(&(&b.name, &b.namespace)));
+        if let Some(stamp) = stamp {
+            names::keep(&store, &stamp, &inventory);
+        }
         Ok(inventory)
+    }
+
+    /// Reads what the target can mean, and no more where an index of the names tells that.
+    pub(crate) fn read_for(words: &str, config: &Config) -> Result<Self, Problem> {
+        let selector = Selector::parse(words)?;
+        match Self::read_selected(&selector, config)? {
+            Some(inventory) if !inventory.pods.is_empty() => Ok(inventory),
+            _ => Self::read(config),
+        }
+    }
+
+    fn read_selected(selector: &Selector, config: &Config) -> Result<Option<Self>, Problem> {
+        let Some(store) = Store::open(&config.run_dir)? else { return Ok(None) };
+        let Some(selected) = names::select(&store, selector, &config.netns_dir) else { return Ok(None) };
+        let mut records = Vec::with_capacity(selected.containers.len());
+        for id in &selected.containers {
+            // Gone or bad since: then everything is looked at again.
+            let Ok(Some(record)) = store.record(id) else { return Ok(None) };
+            records.push(record);
+        }
+        let mut pods = pods(records);
+        for ino in selected.idle {
+            pods.extend(idle_pod(&store, config, ino)?);
+        }
+        let boot_id = boot_id().map_err(|errno| Problem::failed(format!("read the boot id: {errno}")))?;
+        Ok(Some(Self { pods, boot_id, bad: Vec::new(), config: config.clone() }))
     }
 
     /// The registry to change.
@@ -142,6 +174,14 @@ impl Inventory {
 /// The host's namespaces.
 pub(crate) fn host() -> Result<Host, Problem> {
     Host::open().map_err(|errno| Problem::failed(format!("open /proc/1/ns: {errno}")))
+}
+
+fn pods(records: Vec<Record>) -> Vec<Pod> {
+    let mut pods: BTreeMap<Key, Vec<Record>> = BTreeMap::new();
+    for record in records {
+        pods.entry(key(&record)).or_default().push(record);
+    }
+    pods.into_values().map(pod).collect()
 }
 
 fn key(record: &Record) -> Key {

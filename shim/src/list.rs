@@ -1,5 +1,6 @@
 //! `porthole list`: the pods and containers of this node.
 
+use crate::exit::ExitCode;
 use crate::inventory::{Inventory, Pod};
 use crate::output::{Format, or_dash, print, print_json, table};
 use crate::problem::Problem;
@@ -10,7 +11,6 @@ use porthole_registry::record::Record;
 use serde::Serialize;
 use std::io::IsTerminal;
 use std::net::IpAddr;
-use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 /// What to list.

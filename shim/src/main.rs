@@ -1,6 +1,8 @@
 //! `porthole`: pods and containers by name.
 
 #![deny(unsafe_code)]
+#![cfg_attr(not(test), no_main)]
+#![cfg_attr(test, allow(dead_code, reason = "the tests have another main"))]
 
 mod cgroup;
 mod cli;
@@ -13,6 +15,7 @@ mod identify;
 mod inspect;
 mod inventory;
 mod list;
+mod names;
 mod netlink;
 mod output;
 mod problem;
@@ -22,22 +25,47 @@ mod target;
 
 use clap::Parser;
 use cli::{Cli, Command};
-use exit::Exit;
+use exit::{Exit, ExitCode};
 use output::Format;
 use porthole_registry::config::Config;
 use problem::Problem;
-use std::process::ExitCode;
 
-fn main() -> ExitCode {
+/// Runs the command; see `sys` for who calls it.
+fn main_status() -> ExitCode {
+    // A reader that has gone is an error of the write, not the end of the process.
+    sys::ignore(libc::SIGPIPE);
+    if sys::fill_standard_descriptors().is_err() {
+        return Exit::Failed.into();
+    }
     // The demo's containers run this binary as their program.
     if let Some(status) = demo::guest(std::env::args_os()) {
         return status;
     }
-    // Usage errors and --help end here, with 2 and 0.
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
     let format = cli.output;
     let before_command = matches!(cli.command, Command::Exec { .. });
     run(cli).unwrap_or_else(|problem| problem.end(format, before_command))
+}
+
+/// Help and version go to stdout with status 0. An error is said as every other one, and in front of a command to be
+/// run it has the status of all that is ours.
+fn usage(error: &clap::Error) -> ExitCode {
+    let given = cli::Given::scan(std::env::args_os().skip(1));
+    if !error.use_stderr() {
+        // A reader that has gone is no error.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    if given.json {
+        let message = error.to_string();
+        Problem::new(Exit::Usage, message.trim().trim_start_matches("error: "), "").report(Format::Json);
+    } else {
+        let _ = error.print();
+    }
+    if given.exec { ExitCode::from(125) } else { Exit::Usage.into() }
 }
 
 fn run(cli: Cli) -> Result<ExitCode, Problem> {

@@ -1,10 +1,9 @@
 //! What a command says when it does not do what it was asked for: what failed, on what, why, and what to do.
 
-use crate::exit::Exit;
+use crate::exit::{Exit, ExitCode};
 use crate::output::{self, Format};
 use porthole_registry::Error;
 use serde::Serialize;
-use std::process::ExitCode;
 
 /// An error that ends a command.
 #[derive(Clone, Debug)]

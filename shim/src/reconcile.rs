@@ -1,13 +1,12 @@
 //! `porthole reconcile`: registry and kernel brought to agreement.
 
-use crate::exit::Exit;
+use crate::exit::{Exit, ExitCode};
 use crate::inventory::Inventory;
 use crate::output::{Format, print, print_json, table};
 use crate::problem::Problem;
 use porthole_registry::config::Config;
 use porthole_registry::host::boot_id;
 use porthole_registry::reconcile::Done;
-use std::process::ExitCode;
 use std::time::Duration;
 
 /// How long it waits for the registry's lock, each time it needs it.

@@ -1,4 +1,7 @@
-//! The system calls no crate wraps safely: the only unsafe code of the command line.
+//! The system calls no crate wraps safely, and the start: the only unsafe code of the command line.
+//!
+//! It starts in C's `main`, not in the standard library's, which reads `/proc/self/maps` and makes a dozen more system
+//! calls before every start: `exec` is measured against programs in C.
 
 #![allow(unsafe_code)]
 
@@ -6,6 +9,29 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use rustix::process::Pid;
+
+/// Where the C library enters the program. The arguments are read through `std::env`, which knows them on its own.
+// SAFETY: `main` is the symbol that the C start files look for, with this signature; with `no_main` there is no other.
+#[cfg(not(test))]
+#[unsafe(no_mangle)]
+extern "C" fn main(_argc: i32, _argv: *const *const u8) -> i32 {
+    i32::from(crate::main_status().number())
+}
+
+/// Opens `/dev/null` where stdin, stdout or stderr is closed: what is opened later must not take their place.
+pub(crate) fn fill_standard_descriptors() -> io::Result<()> {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let none = rustix::fs::Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut fds = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()]
+        .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::empty()));
+    poll(&mut fds, Some(&none))?;
+    for _ in fds.iter().filter(|fd| fd.revents().contains(PollFlags::NVAL)) {
+        // The lowest free number, so those that are closed, in turn; they stay open for good.
+        let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty())?;
+        std::mem::forget(null);
+    }
+    Ok(())
+}
 
 /// Which side of a fork this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +111,27 @@ pub(crate) fn default_action(signal: libc::c_int) -> io::Result<()> {
     // answered with SIG_ERR.
     let previous = unsafe { libc::signal(signal, libc::SIG_DFL) };
     if previous == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Ignores a signal: signal(7). A write to a pipe whose reader has gone is to fail, not to kill.
+pub(crate) fn ignore(signal: libc::c_int) {
+    // SAFETY: SIG_IGN installs no code; the number is a constant of the caller's, and a wrong one is answered with an
+    // error that changes nothing.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+/// Leaves the session keyring for an empty one, where the kernel has keyrings: keyctl(2),
+/// <https://man7.org/linux/man-pages/man3/keyctl_join_session_keyring.3.html>
+pub(crate) fn new_session_keyring() -> io::Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;
+    let anonymous: *const libc::c_char = std::ptr::null();
+    // SAFETY: a null name asks for a new keyring without a name, and is not read; the other arguments are unused.
+    let keyring = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, anonymous, 0, 0, 0) };
+    match io::Error::last_os_error() {
+        _ if keyring >= 0 => Ok(()),
+        error if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
+        error => Err(error),
+    }
 }
 
 /// Attributes of a mount, as mount_setattr(2) takes them.

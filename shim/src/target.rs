@@ -2,6 +2,7 @@
 
 use crate::exit::Exit;
 use crate::inventory::{Inventory, Pod};
+use crate::names::SHORTEST_PREFIX;
 use crate::problem::Problem;
 use porthole_registry::namespace::{NamespaceId, NamespaceKind};
 use porthole_registry::process::Process;
@@ -10,9 +11,6 @@ use rustix::fs::CWD;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
-
-/// The shortest prefix of an id that is taken for one.
-const SHORTEST_PREFIX: usize = 4;
 
 /// The words of a target.
 #[derive(Clone, Debug, PartialEq, Eq)]

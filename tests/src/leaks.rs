@@ -9,9 +9,12 @@ use crate::cgroups::Cgroups;
 /// Everything that should be gone, one line each.
 #[must_use]
 pub fn find(netns_dir: &Path, run_dir: &Path, cgroups: &Cgroups) -> Vec<String> {
+    // What `exec` keeps for the next one: made once a boot, empty, and no container's.
+    let view = run_dir.join("view/mnt").display().to_string();
     let mut left = nsfs_mounts();
+    left.retain(|line| line.split(' ').nth(5) != Some(view.as_str()));
     left.extend(below(netns_dir).into_iter().map(|path| format!("in the pin directory: {path}")));
-    let kept = ["lock", "containers", "netns", "idle", "quarantine"];
+    let kept = ["lock", "names", "containers", "netns", "idle", "quarantine", "view", "view/mnt"];
     for path in below(run_dir) {
         let relative = path.strip_prefix(&format!("{}/", run_dir.display())).unwrap_or(&path);
         if !kept.contains(&relative) {

@@ -1,10 +1,11 @@
 //! Taking the demo away, whatever state it is in, and looking for what it may have left.
 
+use crate::exit::ExitCode;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;

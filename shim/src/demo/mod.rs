@@ -15,13 +15,13 @@ mod screen;
 mod server;
 mod supervise;
 
+use crate::exit::ExitCode;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use porthole_registry::config::Config;
 
 pub use error::Error;
-pub use server::guest;
+pub(crate) use server::guest;
 
 use pod::Pod;
 
@@ -79,7 +79,7 @@ fn absolute(path: &Path) -> PathBuf {
 }
 
 /// Runs the demo, or ends one that was kept.
-pub fn run(args: &DemoArgs, places: &Places) -> Result<ExitCode, Error> {
+pub(crate) fn run(args: &DemoArgs, places: &Places) -> Result<ExitCode, Error> {
     preflight::privileges()?;
     if args.end {
         return leftovers::end_kept(places);

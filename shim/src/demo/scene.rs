@@ -1,9 +1,9 @@
 //! The scene: the pod is made, looked at, hurt and deleted.
 
+use crate::exit::ExitCode;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use super::leftovers::{self, Counts};

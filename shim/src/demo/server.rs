@@ -1,9 +1,9 @@
 //! What runs inside the demo's containers: this same program, under hidden names.
 
+use crate::exit::ExitCode;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use super::pod::{NAME, PORT};
@@ -13,7 +13,7 @@ const REQUEST_LIMIT: u64 = 8 * 1024;
 
 /// Does the duty that the first argument names, if it names one. For `main`, before the command line is parsed: a
 /// container has none of what the rest of the program may look for.
-pub fn guest(mut args: impl Iterator<Item = OsString>) -> Option<ExitCode> {
+pub(crate) fn guest(mut args: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     let outcome = match args.nth(1)?.to_str()? {
         "__demo-server" => serve(),
         "__demo-wait" => wait(),

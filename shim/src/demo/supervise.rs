@@ -3,12 +3,13 @@
 //! Its signals are blocked from before the stage is started until the pod is gone, so there is no moment at which
 //! Ctrl-C would leave something behind.
 
+use crate::exit::ExitCode;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, Signal};

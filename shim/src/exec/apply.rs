@@ -14,6 +14,7 @@ use rustix::process::{
 use rustix::thread::{no_new_privs, set_no_new_privs};
 
 use super::Target;
+use super::capabilities::Status;
 use super::error::{ExecError, Step};
 use super::namespaces::Namespace;
 use super::plan::{Directory, Opened, Plan};
@@ -88,6 +89,9 @@ fn enter(
         }
     }
     sys::default_action(libc::SIGPIPE).map_err(Step::Fork.failed("SIGPIPE"))?;
+    let status = Status::open()?;
+    // The session keyring is the caller's, with the keys of their Kerberos tickets and disks.
+    sys::new_session_keyring().map_err(Step::Keyring.failed("a session keyring of its own"))?;
     plan.ids.drop_groups()?;
     plan.namespaces.join_net(target)?;
     assemble(
@@ -99,7 +103,7 @@ fn enter(
     directories(plan, opened)?;
     plan.capabilities.bound()?;
     plan.ids.apply()?;
-    plan.capabilities.apply()?;
+    plan.capabilities.apply(status)?;
     forbid_new_privileges()?;
     let to_parent = child.map(|child| child.to_parent.as_fd());
     sys::close_all_but(to_parent.map(|fd| fd.as_raw_fd()))

@@ -1,9 +1,13 @@
 //! Profiles, and the five capability sets: computed, applied in order, read back.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::str::FromStr;
 
 use caps::{CapSet, Capability, CapsHashSet};
+use rustix::io::Errno;
+use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use serde::{Serialize, Serializer};
 
 use super::error::{ExecError, Step};
@@ -43,17 +47,9 @@ impl Capabilities {
         other.0 & !self.0 == 0
     }
 
-    /// What the process has in `set`.
-    pub(crate) fn held(set: CapSet) -> Result<Self, ExecError> {
-        let one = |capability| match caps::has_cap(None, set, capability) {
-            Ok(has) => Ok(if has { Self::of(capability) } else { Self::NONE }),
-            Err(error) => Err(failed(set, &error)),
-        };
-        if matches!(set, CapSet::Ambient) {
-            // caps::read asks for each capability twice here.
-            return caps::all().into_iter().try_fold(Self::NONE, |held, next| Ok(held.union(one(next)?)));
-        }
-        let held = caps::read(None, set).map_err(|e| failed(set, &e))?;
+    /// What this process has in its permitted set, of those there is a name for.
+    pub(crate) fn permitted() -> Result<Self, ExecError> {
+        let held = caps::read(None, CapSet::Permitted).map_err(|e| failed(CapSet::Permitted, &e))?;
         Ok(held.into_iter().map(Self::of).fold(Self::NONE, Self::union))
     }
 
@@ -189,15 +185,22 @@ impl Sets {
     /// uid shall not take the permitted set away.
     pub(crate) fn bound(&self) -> Result<(), ExecError> {
         caps::securebits::set_keepcaps(true).map_err(|e| failed(CapSet::Permitted, &e))?;
-        // Those it never had are dropped with the others: what counts is what reads back.
-        for capability in Capabilities::ALL.minus(self.bounding).to_set() {
-            caps::drop(None, CapSet::Bounding, capability).map_err(|e| failed(CapSet::Bounding, &e))?;
+        // Those it never had, and those of a newer kernel that have no name here, go with the others.
+        for number in (0..u64::BITS).filter(|&number| !self.bounding.contains(Capabilities(1 << number))) {
+            match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
+                Ok(()) => {}
+                // The kernel knows no such number, nor any above. What counts is what reads back.
+                Err(Errno::INVAL) => break,
+                Err(error) => {
+                    return Err(Step::Capabilities.failed(format!("number {number}: bounding set"))(error));
+                }
+            }
         }
         Ok(())
     }
 
     /// Second part, after the change of uid: the other four, then all five read back.
-    pub(crate) fn apply(&self) -> Result<(), ExecError> {
+    pub(crate) fn apply(&self, status: Status) -> Result<(), ExecError> {
         let set = |which: CapSet, to: Capabilities| {
             caps::set(None, which, &to.to_set()).map_err(|e| failed(which, &e))
         };
@@ -209,28 +212,52 @@ impl Sets {
         for capability in self.ambient.to_set() {
             caps::raise(None, CapSet::Ambient, capability).map_err(|e| failed(CapSet::Ambient, &e))?;
         }
-        self.read_back()
+        self.read_back(&status.read()?)
     }
 
-    fn read_back(&self) -> Result<(), ExecError> {
+    /// From the kernel's own list, which also has the numbers that there is no name for here. What it does not list is
+    /// unknown, not empty.
+    fn read_back(&self, status: &str) -> Result<(), ExecError> {
         let wanted = [
-            (CapSet::Bounding, self.bounding),
-            (CapSet::Inheritable, self.inheritable),
-            (CapSet::Permitted, self.permitted),
-            (CapSet::Effective, self.effective),
-            (CapSet::Ambient, self.ambient),
+            ("CapBnd", self.bounding),
+            ("CapInh", self.inheritable),
+            ("CapPrm", self.permitted),
+            ("CapEff", self.effective),
+            ("CapAmb", self.ambient),
         ];
-        for (which, wanted) in wanted {
-            let is = Capabilities::held(which)?;
-            if is != wanted {
+        for (field, wanted) in wanted {
+            let is = field_of(status, field);
+            if is != Some(wanted) {
+                let is = is.map_or_else(|| "nothing".to_owned(), |is| format!("{is} ({:#x})", is.0));
                 return Err(Step::Capabilities.refused(
-                    format!("the {which:?} set reads back as {is}, not as {wanted}"),
+                    format!("{field} reads back as {is}, not as {wanted}"),
                     "the kernel or a security module changed it: nothing was run",
                 ));
             }
         }
         Ok(())
     }
+}
+
+/// `/proc/self/status` of the process that becomes the command, opened while `/proc` is the host's.
+#[derive(Debug)]
+pub(crate) struct Status(File);
+
+impl Status {
+    pub(crate) fn open() -> Result<Self, ExecError> {
+        File::open("/proc/self/status").map(Self).map_err(Step::Capabilities.failed("/proc/self/status"))
+    }
+
+    fn read(mut self) -> Result<String, ExecError> {
+        let mut text = String::with_capacity(2048);
+        self.0.read_to_string(&mut text).map_err(Step::Capabilities.failed("/proc/self/status"))?;
+        Ok(text)
+    }
+}
+
+fn field_of(status: &str, name: &str) -> Option<Capabilities> {
+    let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    u64::from_str_radix(value.trim(), 16).ok().map(Capabilities)
 }
 
 fn failed(set: CapSet, error: &caps::errors::CapsError) -> ExecError {
@@ -308,5 +335,20 @@ mod tests {
         assert_eq!(set(&["NET_RAW", "CHOWN"]).to_string(), "CAP_CHOWN CAP_NET_RAW");
         assert_eq!(Capabilities::NONE.to_string(), "none");
         assert_eq!(serde_json::to_string(&set(&["NET_RAW"])).unwrap(), r#"["CAP_NET_RAW"]"#);
+    }
+
+    #[test]
+    fn what_reads_back_is_compared_bit_by_bit() {
+        let status = |bounding: &str| {
+            format!(
+                "Name:\tx\nCapInh:\t0000000000002000\nCapPrm:\t0000000000002000\nCapEff:\t0000000000002000\nCapBnd:\t{bounding}\nCapAmb:\t0000000000002000\n"
+            )
+        };
+        let sets = Sets::exactly(set(&["NET_RAW"]));
+        assert!(sets.read_back(&status("0000000000002000")).is_ok());
+        let refusal = sets.read_back(&status("0000020000002000")).unwrap_err().to_string();
+        assert!(refusal.contains("CapBnd reads back as CAP_NET_RAW (0x20000002000)"), "{refusal}");
+        assert!(sets.read_back(&status("what?")).is_err());
+        assert!(Sets::exactly(Capabilities::NONE).read_back("").is_err(), "not listed is not empty");
     }
 }

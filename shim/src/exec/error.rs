@@ -32,6 +32,8 @@ pub(crate) enum Step {
     Root,
     /// Working directory.
     WorkingDirectory,
+    /// The session keyring.
+    Keyring,
     /// uid, gid, groups.
     Ids,
     /// The five capability sets.
@@ -61,6 +63,7 @@ impl Step {
             Self::View => "build the mount view",
             Self::Root => "change the root directory",
             Self::WorkingDirectory => "change the working directory",
+            Self::Keyring => "leave the caller's keyring",
             Self::Ids => "change user and group",
             Self::Capabilities => "reduce capabilities",
             Self::NoNewPrivileges => "forbid new privileges",
@@ -83,6 +86,7 @@ impl Step {
             Self::View => "mount_view",
             Self::Root => "root",
             Self::WorkingDirectory => "working_directory",
+            Self::Keyring => "keyring",
             Self::Ids => "ids",
             Self::Capabilities => "capabilities",
             Self::NoNewPrivileges => "no_new_privileges",
@@ -204,6 +208,7 @@ fn remedy_of(step: Step, source: &io::Error) -> Option<&'static str> {
         }
         Step::View if source.raw_os_error() == Some(libc::ENOSYS) => Some("Linux 5.12 or later is needed"),
         Step::Join | Step::Inspect => Some("the process may have ended: try again, or name the pod"),
+        Step::Keyring if denied => Some("something filters keyctl(2): run it outside that container"),
         Step::WorkingDirectory => Some("choose another with -w=DIR"),
         _ => None,
     }

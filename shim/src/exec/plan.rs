@@ -5,7 +5,6 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use caps::CapSet;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::geteuid;
 use rustix::stdio::{stdin, stdout};
@@ -46,7 +45,7 @@ impl Caller {
             variables: std::env::vars_os().collect(),
             directory: std::env::current_dir().ok(),
             interactive: isatty(stdin()) && isatty(stdout()),
-            available: Capabilities::held(CapSet::Permitted)?,
+            available: Capabilities::permitted()?,
         })
     }
 

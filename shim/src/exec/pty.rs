@@ -5,10 +5,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Gid, Mode, OFlags, Uid, fchmod, fchown, fcntl_setfl};
 use rustix::io::Errno;
-use rustix::process::{ioctl_tiocsctty, setsid};
+use rustix::process::{Pid, ioctl_tiocsctty, setsid};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stderr, stdin, stdout};
-use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, isatty, tcgetattr, tcgetpgrp, tcgetwinsize,
+    tcsetattr, tcsetwinsize,
+};
 
 use super::error::{ExecError, Step};
 use super::ids::Ids;
@@ -53,6 +56,23 @@ impl Pty {
         raw.make_raw();
         self.raw = true;
         tcsetattr(stdin(), OptionalActions::Drain, &raw).map_err(Step::Terminal.failed("raw mode"))
+    }
+
+    /// The caller's terminal as it was, while others use it.
+    pub(crate) fn restore(&mut self) {
+        if std::mem::take(&mut self.raw) {
+            let _ = tcsetattr(stdin(), OptionalActions::Drain, &self.before);
+        }
+    }
+
+    /// Whether the key that suspends was just typed, to be taken as that, and to `child` itself: not to a job of the
+    /// shell that `child` is. The kernel sends SIGTSTP then, and throws it away, since nobody in that session could
+    /// continue its first process.
+    pub(crate) fn asks_to_suspend(&self, child: Pid) -> bool {
+        let Ok(modes) = tcgetattr(&self.master) else { return false };
+        modes.local_modes.contains(LocalModes::ISIG)
+            && self.input.contains(&modes.special_codes[SpecialCodeIndex::VSUSP])
+            && tcgetpgrp(&self.master).is_ok_and(|foreground| foreground == child)
     }
 
     /// The command's terminal gets the size of the caller's. A terminal without one leaves it as it is.
@@ -120,9 +140,7 @@ impl Pty {
 
 impl Drop for Pty {
     fn drop(&mut self) {
-        if self.raw {
-            let _ = tcsetattr(stdin(), OptionalActions::Drain, &self.before);
-        }
+        self.restore();
     }
 }
 

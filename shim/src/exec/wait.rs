@@ -6,7 +6,9 @@ use std::os::fd::AsFd;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, Signal as Sent, WaitOptions, WaitStatus, getpid, kill_process, waitpid};
+use rustix::process::{
+    Pid, Signal as Sent, WaitOptions, WaitStatus, getpid, kill_process, kill_process_group, waitpid,
+};
 use rustix::stdio::stdin;
 
 use super::error::{ExecError, FAILED, Report, Step};
@@ -70,7 +72,7 @@ pub(crate) fn supervise(
         pty.make_raw()?;
     }
     let status = loop {
-        wait_for_events(signals, pty.as_mut())?;
+        wait_for_events(child, signals, pty.as_mut())?;
         if let Some(status) = handle_signals(child, signals, pty.as_mut())? {
             break status;
         }
@@ -99,7 +101,7 @@ fn reported(mut from_child: PipeReader) -> Option<Report> {
     Some(serde_json::from_slice(&bytes).unwrap_or_else(garbled))
 }
 
-fn wait_for_events(signals: &Signals, pty: Option<&mut Pty>) -> Result<(), ExecError> {
+fn wait_for_events(child: Pid, signals: &Signals, pty: Option<&mut Pty>) -> Result<(), ExecError> {
     let Some(pty) = pty else {
         return poll_all(&mut [PollFd::from_borrowed_fd(signals.fd.as_fd(), PollFlags::IN)]);
     };
@@ -128,13 +130,45 @@ fn wait_for_events(signals: &Signals, pty: Option<&mut Pty>) -> Result<(), ExecE
     if readable {
         pty.pass_output();
     }
+    let mut suspend = false;
     if typed {
         pty.take_input();
+        suspend = pty.asks_to_suspend(child) && takes_sigtstp_as_it_is(child);
     }
     if writable || (typed && pty.has_input()) {
         pty.give_input();
     }
-    Ok(())
+    if suspend { stop_with(child, Some(pty)) } else { Ok(()) }
+}
+
+/// Whether the process neither ignores nor handles SIGTSTP: a shell at its prompt does, and editors do.
+fn takes_sigtstp_as_it_is(child: Pid) -> bool {
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", child.as_raw_nonzero())).unwrap_or_default();
+    let has = |field: &str| {
+        let set = status.lines().find_map(|line| line.strip_prefix(field));
+        set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok())
+            .is_some_and(|set| set & 1 << (libc::SIGTSTP - 1) != 0)
+    };
+    !status.is_empty() && !has("SigIgn:") && !has("SigCgt:")
+}
+
+/// Stops the command and then this process, until a SIGCONT, which is sent on. In its own session nobody could continue
+/// the command, so it would not stop for a SIGTSTP.
+fn stop_with(child: Pid, pty: Option<&mut Pty>) -> Result<(), ExecError> {
+    let failed = Step::Wait.failed("stop with the command");
+    let stopped = match &pty {
+        Some(_) => kill_process_group(child, Sent::STOP),
+        None => kill_process(child, Sent::STOP),
+    };
+    if let Some(pty) = pty {
+        pty.restore();
+    }
+    match stopped {
+        // Not a group of its own yet, or not any more.
+        Err(rustix::io::Errno::SRCH) => Ok(()),
+        stopped => stopped.and_then(|()| kill_process(getpid(), Sent::STOP)).map_err(failed),
+    }
 }
 
 fn poll_all(fds: &mut [PollFd<'_>]) -> Result<(), ExecError> {
@@ -154,11 +188,7 @@ fn handle_signals(child: Pid, signals: &Signals, mut pty: Option<&mut Pty>) -> R
             continue;
         }
         if number == libc::SIGTSTP {
-            // In its session nobody could continue the command, so a SIGTSTP would be thrown away there. SIGCONT, which
-            // continues us, is sent on.
-            kill_process(child, Sent::STOP)
-                .and_then(|()| kill_process(getpid(), Sent::STOP))
-                .map_err(Step::Wait.failed("stop with the command"))?;
+            stop_with(child, pty.as_deref_mut())?;
             continue;
         }
         if let Some(pty) = pty.as_deref_mut() {
@@ -178,7 +208,12 @@ fn handle_signals(child: Pid, signals: &Signals, mut pty: Option<&mut Pty>) -> R
             continue;
         }
         if let Some(signal) = Sent::from_named_raw(number) {
-            match kill_process(child, signal) {
+            let sent = match pty {
+                // All that was stopped.
+                Some(_) if number == libc::SIGCONT => kill_process_group(child, signal),
+                _ => kill_process(child, signal),
+            };
+            match sent {
                 Ok(()) | Err(rustix::io::Errno::SRCH) => {}
                 Err(error) => return Err(Step::Wait.failed("forward a signal")(error)),
             }

@@ -6,9 +6,12 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, fstatfs, open, openat};
+use porthole_registry::deadline::Deadline;
+use porthole_registry::store::Store;
+use rustix::fs::{CWD, Mode, OFlags, fstatfs, open, openat};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
     UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree,
@@ -20,6 +23,8 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use crate::sys::{self, Fork, MountAttributes};
 
 const NSFS_MAGIC: i64 = 0x6e73_6673;
+/// How long it waits for the registry's lock. Whoever holds it longer costs this command a copy of the mount table.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The pinned namespace, made if need be; `None` when this machine cannot have one, and the host's mount table has to
 /// be copied instead.
@@ -52,10 +57,8 @@ fn open_pin(pin: &Path) -> Option<OwnedFd> {
 
 fn make(run_dir: &Path, pin: &Path) -> io::Result<()> {
     let view = run_dir.join("view");
-    DirBuilder::new().recursive(true).mode(0o755).create(run_dir)?;
-    let lock_flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let lock = open(run_dir.join("lock"), lock_flags, Mode::from_raw_mode(0o644))?;
-    flock(&lock, FlockOperation::LockExclusive)?;
+    let locked = Store::create(run_dir).and_then(|store| store.lock(Deadline::after(PATIENCE)));
+    let _lock = locked.map_err(io::Error::other)?;
     if open_pin(pin).is_some() {
         return Ok(());
     }

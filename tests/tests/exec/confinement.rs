@@ -1,0 +1,117 @@
+//! Capabilities, new privileges, keyrings.
+
+use std::fs;
+
+use porthole_tests::{Node, on_a_node, requires};
+
+use crate::setting::{exec, exec_under, field, output, web_0, work};
+
+const NET_ADMIN: u64 = 1 << 12;
+const NET_RAW: u64 = 1 << 13;
+const SYS_PTRACE: u64 = 1 << 19;
+const SETS: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
+
+fn sets(status: &str) -> Vec<u64> {
+    SETS.iter().map(|name| u64::from_str_radix(field(status, name), 16).unwrap()).collect()
+}
+
+fn profiles() -> [(&'static str, u64); 5] {
+    let own = fs::read_to_string("/proc/self/status").unwrap();
+    let all = u64::from_str_radix(field(&own, "CapPrm"), 16).unwrap();
+    [
+        ("restricted", 0),
+        ("general", NET_RAW),
+        ("netadmin", NET_RAW | NET_ADMIN),
+        ("trace", NET_RAW | SYS_PTRACE),
+        ("sysadmin", all),
+    ]
+}
+
+fn the_five_sets_are_exactly_the_profiles(node: &Node) {
+    let container = web_0(node);
+    for (profile, wanted) in profiles() {
+        for uid in ["65534", "0"] {
+            let status =
+                output(&["--profile", profile, "--uid", uid, "web-0", "--", "cat", "/proc/self/status"]);
+            assert_eq!(sets(&status), [wanted; 5], "{profile} as uid {uid}");
+            let ids = field(&status, "Uid").split_whitespace().all(|id| id == uid);
+            assert!(ids, "{profile}: {}", field(&status, "Uid"));
+            assert_eq!(field(&status, "Groups"), "", "{profile}: no supplementary groups");
+        }
+    }
+    let status = output(&["web-0", "--", "cat", "/proc/self/status"]);
+    assert_eq!(sets(&status), [NET_RAW; 5], "general is the default");
+    container.delete();
+}
+
+fn capabilities_are_added_and_dropped_by_name(node: &Node) {
+    let container = web_0(node);
+    let add = ["--cap-add", "net_admin,CAP_SYS_PTRACE", "--cap-drop", "NET_RAW"];
+    let mut words = add.to_vec();
+    words.extend(["web-0", "--", "cat", "/proc/self/status"]);
+    assert_eq!(sets(&output(&words)), [NET_ADMIN | SYS_PTRACE; 5]);
+    let none = output(&["--profile", "sysadmin", "--cap-drop", "ALL", "web-0", "cat", "/proc/self/status"]);
+    assert_eq!(sets(&none), [0; 5]);
+    container.delete();
+}
+
+fn no_new_privs_is_set_in_every_profile(node: &Node) {
+    let container = web_0(node);
+    for (profile, _) in profiles() {
+        let status = output(&["--profile", profile, "web-0", "--", "cat", "/proc/self/status"]);
+        assert_eq!(field(&status, "NoNewPrivs"), "1", "{profile}");
+    }
+    container.delete();
+}
+
+fn a_capability_the_caller_lacks_is_125_and_names_it(node: &Node) {
+    requires!(setpriv);
+    let container = web_0(node);
+    let ran = work(node).join("ran");
+    let touch = ["web-0", "--", "touch", ran.to_str().unwrap()];
+    let outcome = exec_under(&["setpriv", "--bounding-set", "-net_raw", "--"], &touch);
+    assert_eq!(outcome.status.code(), Some(125), "{outcome:?}");
+    assert!(outcome.stderr.contains("CAP_NET_RAW"), "{outcome:?}");
+    assert!(outcome.stderr.contains("help: "), "{outcome:?}");
+    let outcome = exec(&["--cap-add", "FLY", "web-0", "true"]);
+    assert_eq!(outcome.status.code(), Some(125), "a usage error of exec is ours: {outcome:?}");
+    assert!(!ran.exists());
+    container.delete();
+}
+
+fn without_setpcap_nothing_runs(node: &Node) {
+    requires!(setpriv);
+    let container = web_0(node);
+    let ran = work(node).join("ran");
+    for profile in ["restricted", "general", "sysadmin"] {
+        let words = ["--profile", profile, "web-0", "--", "touch", ran.to_str().unwrap()];
+        let outcome = exec_under(&["setpriv", "--bounding-set", "-setpcap", "--"], &words);
+        assert_eq!(outcome.status.code(), Some(125), "{profile}: {outcome:?}");
+        assert!(outcome.stderr.contains("reduce capabilities"), "{profile}: {outcome:?}");
+        assert!(!ran.exists(), "{profile}");
+    }
+    container.delete();
+}
+
+fn the_callers_session_keyring_is_out_of_reach(node: &Node) {
+    let container = web_0(node);
+    // /proc/keys lists the keys that the reader possesses; a session keyring is `_ses`, or has the name it was given.
+    let own = fs::read_to_string("/proc/keys").unwrap_or_default();
+    let ids = |keys: &str| -> Vec<String> {
+        let keyrings = keys.lines().filter(|line| line.contains(" keyring "));
+        keyrings.filter(|line| line.contains("_ses")).map(|line| line[..8].to_owned()).collect()
+    };
+    let (mine, theirs) = (ids(&own), output(&["--uid", "0", "web-0", "--", "cat", "/proc/keys"]));
+    let new: Vec<_> = ids(&theirs).into_iter().filter(|id| !mine.contains(id)).collect();
+    assert_eq!(new.len(), 1, "a session keyring of its own: {mine:?} {theirs}");
+    container.delete();
+}
+
+on_a_node!(requires(root, ip, runc):
+    the_five_sets_are_exactly_the_profiles,
+    capabilities_are_added_and_dropped_by_name,
+    no_new_privs_is_set_in_every_profile,
+    a_capability_the_caller_lacks_is_125_and_names_it,
+    without_setpcap_nothing_runs,
+    the_callers_session_keyring_is_out_of_reach,
+);

@@ -1,0 +1,168 @@
+//! The pod's name resolution: its files, whatever the host's are, and nothing that a hostile target puts in their place.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use porthole_tests::{Node, on_a_node, tools};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+use crate::setting::{exec, output, own_etc, web_0};
+
+const RESOLV: &str = "nameserver 10.96.0.10\nsearch shop.svc.cluster.local\n";
+
+fn target_etc(node: &Node, name: &str) -> PathBuf {
+    node.rootfs().join("etc").join(name)
+}
+
+fn write_target(node: &Node) {
+    fs::write(target_etc(node, "resolv.conf"), RESOLV).unwrap();
+    fs::write(target_etc(node, "hosts"), "10.88.0.7 web-0\n").unwrap();
+    fs::write(target_etc(node, "hostname"), "web-0\n").unwrap();
+}
+
+fn seen(name: &str) -> String {
+    output(&["web-0", "--", "cat", &format!("/etc/{name}")])
+}
+
+fn expect_the_pods() {
+    assert_eq!(seen("resolv.conf"), RESOLV);
+    assert_eq!(seen("hosts"), "10.88.0.7 web-0\n");
+    assert_eq!(seen("hostname"), "web-0\n");
+}
+
+fn resolver_files_are_the_pods(node: &Node) {
+    own_etc(node);
+    write_target(node);
+    let container = web_0(node);
+    expect_the_pods();
+    let sysadmin = output(&["--profile", "sysadmin", "web-0", "--", "cat", "/etc/resolv.conf"]);
+    assert_eq!(sysadmin, RESOLV);
+    let other = output(&["-u", "web-0", "--", "cat", "/etc/resolv.conf"]);
+    assert_eq!(
+        other,
+        fs::read_to_string("/etc/resolv.conf").unwrap(),
+        "without the pod's network, the host's"
+    );
+    container.delete();
+}
+
+fn where_the_host_has_links_the_pods_files_are_seen(node: &Node) {
+    own_etc(node);
+    write_target(node);
+    fs::remove_file("/etc/resolv.conf").unwrap();
+    // As systemd-resolved leaves it: a link into a /run that is not in the view.
+    symlink("../run/systemd/resolve/stub-resolv.conf", "/etc/resolv.conf").unwrap();
+    fs::remove_file("/etc/hosts").unwrap();
+    symlink("/nowhere/at/all", "/etc/hosts").unwrap();
+    let container = web_0(node);
+    expect_the_pods();
+    container.delete();
+}
+
+fn where_the_host_has_no_files_the_pods_are_seen(node: &Node) {
+    own_etc(node);
+    write_target(node);
+    for name in ["resolv.conf", "hosts", "hostname", "nsswitch.conf"] {
+        drop(fs::remove_file(format!("/etc/{name}")));
+    }
+    let container = web_0(node);
+    expect_the_pods();
+    assert!(seen("nsswitch.conf").contains("hosts: files dns\n"));
+    assert_eq!(seen("passwd"), fs::read_to_string("/etc/passwd").unwrap(), "the other files stay");
+    container.delete();
+}
+
+fn the_administrators_files_for_the_name_win(node: &Node) {
+    own_etc(node);
+    write_target(node);
+    fs::create_dir_all("/etc/netns/web-0").unwrap();
+    fs::write("/etc/netns/web-0/resolv.conf", "nameserver 192.0.2.53\n").unwrap();
+    fs::write("/etc/netns/web-0/porthole-test", "of the administrator\n").unwrap();
+    let container = web_0(node);
+    assert_eq!(seen("resolv.conf"), "nameserver 192.0.2.53\n");
+    assert_eq!(seen("porthole-test"), "of the administrator\n");
+    assert_eq!(seen("hosts"), "10.88.0.7 web-0\n", "what is not there is the pod's");
+    container.delete();
+}
+
+fn a_pod_name_cannot_leave_etc_netns(node: &Node) {
+    own_etc(node);
+    let secret = node.scratch().join("elsewhere");
+    fs::create_dir_all(&secret).unwrap();
+    fs::write(secret.join("resolv.conf"), "nameserver 203.0.113.66\n").unwrap();
+    fs::create_dir_all("/etc/netns").unwrap();
+    symlink("../../mnt/elsewhere", "/etc/netns/web-0").unwrap();
+    let container = web_0(node);
+    let outcome = exec(&["web-0", "--", "cat", "/etc/resolv.conf"]);
+    assert!(!outcome.stdout.contains("203.0.113.66"), "{outcome:?}");
+    assert_eq!(
+        outcome.status.code(),
+        Some(125),
+        "the administrator's mistake is not passed over: {outcome:?}"
+    );
+    container.delete();
+    fs::remove_file("/etc/netns/web-0").unwrap();
+    // A namespace that no record tells of, by a path that leads out of the directory of the pins and back.
+    tools::ip(&["netns", "add", "other"]).expect_success();
+    fs::create_dir_all("/etc/netns/other").unwrap();
+    fs::write("/etc/netns/other/resolv.conf", "nameserver 192.0.2.1\n").unwrap();
+    let by = |target: &str| output(&[target, "--", "cat", "/etc/resolv.conf"]);
+    assert_eq!(by("/run/netns/other"), "nameserver 192.0.2.1\n");
+    let host = fs::read_to_string("/etc/resolv.conf").unwrap();
+    assert_eq!(by("/run/netns/../netns/other"), host, "that is no name of a pin");
+    tools::ip(&["netns", "del", "other"]).expect_success();
+}
+
+fn what_a_hostile_target_puts_there_is_not_read(node: &Node) {
+    own_etc(node);
+    let secret = node.scratch().join("secret");
+    fs::write(&secret, "hunter2\n").unwrap();
+    let host = |name: &str| fs::read_to_string(format!("/etc/{name}")).unwrap();
+    let container = web_0(node);
+    let put: [(&str, &dyn Fn(PathBuf)); 6] = [
+        ("a link out of its root", &|at| symlink("../../../../../../mnt/secret", at).unwrap()),
+        ("a link to a path of the host", &|at| symlink("/mnt/secret", at).unwrap()),
+        ("a link through /proc", &|at| symlink("/proc/self/root/mnt/secret", at).unwrap()),
+        ("a FIFO", &|at| {
+            mknodat(CWD, at, FileType::Fifo, Mode::from_raw_mode(0o666), 0).unwrap();
+        }),
+        ("2 MiB", &|at| fs::write(at, "# hunter2\n".repeat(220_000)).unwrap()),
+        ("a directory", &|at| fs::create_dir(at).unwrap()),
+    ];
+    for (what, put) in put {
+        let at = target_etc(node, "resolv.conf");
+        put(at.clone());
+        let outcome = exec(&["web-0", "--", "cat", "/etc/resolv.conf"]);
+        assert_eq!(outcome.expect_success(), host("resolv.conf"), "{what}");
+        assert!(outcome.took < Duration::from_secs(5), "{what}: {:?}", outcome.took);
+        let plan = exec(&["--explain", "web-0", "--", "true"]);
+        assert!(
+            plan.expect_success().contains("/etc/resolv.conf stays the host's"),
+            "{what}: {}",
+            plan.stdout
+        );
+        drop(fs::remove_file(&at).or_else(|_| fs::remove_dir(&at)));
+    }
+    container.delete();
+}
+
+fn names_are_asked_of_files_and_dns_alone(node: &Node) {
+    own_etc(node);
+    let host = "passwd: files systemd\nhosts: mymachines resolve [!UNAVAIL=return] files myhostname dns\n";
+    fs::write("/etc/nsswitch.conf", host).unwrap();
+    let container = web_0(node);
+    assert_eq!(seen("nsswitch.conf"), "passwd: files systemd\nhosts: files dns\n");
+    container.delete();
+}
+
+on_a_node!(requires(root, ip, runc):
+    resolver_files_are_the_pods,
+    where_the_host_has_links_the_pods_files_are_seen,
+    where_the_host_has_no_files_the_pods_are_seen,
+    the_administrators_files_for_the_name_win,
+    a_pod_name_cannot_leave_etc_netns,
+    what_a_hostile_target_puts_there_is_not_read,
+    names_are_asked_of_files_and_dns_alone,
+);

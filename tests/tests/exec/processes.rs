@@ -1,0 +1,119 @@
+//! The end of the command, and its signals.
+
+use std::fs;
+use std::path::Path;
+
+use porthole_tests::process::wait_until;
+use porthole_tests::{Node, on_a_node};
+
+use crate::setting::{Running, comm, command, exec, send, web_0, work};
+
+fn status(words: &[&str]) -> Option<i32> {
+    exec(words).status.code()
+}
+
+fn exit_status_is_the_commands(node: &Node) {
+    let container = web_0(node);
+    for options in [&["web-0"][..], &["-F", "web-0"], &["-p", "web-0"]] {
+        let with = |command: &[&str]| status(&[options, &["--"], command].concat());
+        assert_eq!(with(&["true"]), Some(0), "{options:?}");
+        assert_eq!(with(&["sh", "-c", "exit 7"]), Some(7), "{options:?}");
+        assert_eq!(with(&["/etc/passwd"]), Some(126), "{options:?}");
+        assert_eq!(with(&["/nonexistent/command"]), Some(127), "{options:?}");
+        assert_eq!(with(&["no-such-command-anywhere"]), Some(127), "{options:?}");
+    }
+    for (signal, number) in [("TERM", 15), ("KILL", 9), ("USR1", 10)] {
+        let kill = format!("kill -{signal} $$");
+        assert_eq!(status(&["web-0", "--", "sh", "-c", &kill]), Some(128 + number), "{signal}");
+    }
+    container.delete();
+}
+
+fn what_is_porthole_s_own_is_125(node: &Node) {
+    let container = web_0(node);
+    for words in [
+        &["no-such-pod", "true"][..],
+        &["a//b", "true"],
+        &[],
+        &["--no-such-option", "web-0", "true"],
+        &["--profile", "root", "web-0", "true"],
+        &["-S", "x", "web-0", "true"],
+        &["-S", "0", "--preserve-credentials", "web-0", "true"],
+        &["-Z", "web-0", "true"],
+        &["-w=/nonexistent", "web-0", "true"],
+        &["web-0", "--", ""],
+    ] {
+        let outcome = exec(words);
+        assert_eq!(outcome.status.code(), Some(125), "{words:?}: {outcome:?}");
+        assert!(!outcome.stderr.is_empty(), "{words:?}");
+    }
+    assert_eq!(status(&["--help"]), Some(0));
+    container.delete();
+}
+
+/// Writes the name of every signal it gets into a file, and ends after TERM.
+const NOTES: &str = r#"
+for s in HUP INT QUIT USR1 USR2 ALRM VTALRM CONT WINCH; do trap "echo $s >> got" $s; done
+trap 'echo TERM >> got; exit 3' TERM
+echo ready > got
+while :; do sleep 0.02; done
+"#;
+
+fn each_forwarded_signal_arrives_once(node: &Node) {
+    let container = web_0(node);
+    for option in ["-n", "-p"] {
+        let here = work(node);
+        let got = || fs::read_to_string(here.join("got")).unwrap_or_default();
+        drop(fs::remove_file(here.join("got")));
+        let mut running =
+            Running::spawn(command(&[], &[option, "web-0", "--", "bash", "-c", NOTES], &here), "bash");
+        wait_until("the command to be ready", || got() == "ready\n");
+        let mut expected = "ready\n".to_owned();
+        for signal in ["HUP", "INT", "QUIT", "USR1", "USR2", "ALRM", "VTALRM", "CONT", "WINCH", "TERM"] {
+            send(running.porthole(), signal);
+            expected += &format!("{signal}\n");
+            wait_until(signal, || got() == expected);
+        }
+        assert_eq!(running.wait().code(), Some(3), "{option}");
+        assert_eq!(got(), expected, "{option}: none twice");
+    }
+    container.delete();
+}
+
+fn the_command_dies_with_porthole(node: &Node) {
+    let container = web_0(node);
+    for words in [
+        &["web-0", "--", "sleep", "1000"][..],
+        &["-p", "web-0", "--", "sleep", "1000"],
+        &["-a", "web-0", "--", "/bin/sleep", "1000"],
+        &["--profile", "sysadmin", "web-0", "--", "sleep", "1000"],
+    ] {
+        let mut running = Running::start(words, "sleep");
+        let command = running.command().unwrap();
+        send(running.porthole(), "KILL");
+        running.wait();
+        wait_until("the command to end", || comm(command) != "sleep" || is_zombie(command));
+    }
+    container.delete();
+}
+
+fn is_zombie(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))
+}
+
+fn without_a_fork_porthole_becomes_the_command(node: &Node) {
+    let container = web_0(node);
+    let mut child = command(&[], &["-F", "web-0", "--", "sleep", "1000"], Path::new("/")).spawn().unwrap();
+    wait_until("the command", || comm(child.id()) == "sleep");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    container.delete();
+}
+
+on_a_node!(requires(root, ip, runc):
+    exit_status_is_the_commands,
+    what_is_porthole_s_own_is_125,
+    each_forwarded_signal_arrives_once,
+    the_command_dies_with_porthole,
+    without_a_fork_porthole_becomes_the_command,
+);
