@@ -71,7 +71,9 @@ impl Bundle {
     /// Puts a shell script before the hook of `stage`, and another after it.
     #[must_use]
     pub fn around(mut self, stage: &str, before: &str, after: &str) -> Self {
-        let shell = |script: &str| json!({ "path": "/bin/sh", "args": ["sh", "-c", script] });
+        // A hook that does not read its state to the end may kill crun by SIGPIPE.
+        let whole = |script: &str| format!("({script}); status=$?; cat > /dev/null; exit $status");
+        let shell = |script: &str| json!({ "path": "/bin/sh", "args": ["sh", "-c", whole(script)] });
         let hooks = self.config["hooks"][stage].as_array_mut().expect("a hook at this stage");
         hooks.insert(0, shell(before));
         hooks.push(shell(after));

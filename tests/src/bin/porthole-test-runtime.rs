@@ -32,7 +32,7 @@ fn run(words: &[&str]) -> Result {
         ["--root", root, "create", "--bundle", bundle, id] => create(Path::new(root), Path::new(bundle), id),
         ["--root", root, "start", id] => Ok(load(root, id)?.start()?),
         ["--root", root, "kill", id, signal] => Ok(load(root, id)?.kill(Signal::try_from(*signal)?, false)?),
-        ["--root", root, "delete", "--force", id] => Ok(load(root, id)?.delete(true)?),
+        ["--root", root, "delete", "--force", id] => delete(root, id),
         ["--root", root, "state", id] => state(&load(root, id)?),
         _ => Err("usage: porthole-test-runtime --root DIR \
                   create --bundle DIR ID | start ID | kill ID SIGNAL | delete --force ID | state ID"
@@ -45,6 +45,19 @@ fn create(root: &Path, bundle: &Path, id: &str) -> Result {
     let builder = ContainerBuilder::new(id.to_owned(), SyscallType::default()).with_root_path(root)?;
     builder.validate_id()?.as_init(bundle).with_systemd(false).with_detach(true).build()?;
     Ok(())
+}
+
+/// Deletes the container. The library gives up at a cgroup that is busy, before it calls any hook: as long as the
+/// process that it has killed is on its way out.
+fn delete(root: &str, id: &str) -> Result {
+    for _ in 0..500 {
+        let mut container = load(root, id)?;
+        if container.delete(true).is_ok() {
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    Ok(load(root, id)?.delete(true)?)
 }
 
 fn load(root: &str, id: &str) -> std::result::Result<Container, Box<dyn std::error::Error>> {

@@ -1,6 +1,7 @@
 //! What comes on standard input and on the command line: exit status 0 and one log line, whatever it is.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -178,6 +179,11 @@ fn slashes_may_be_escaped(node: &Node) {
 
 fn nothing_depends_on_directory_umask_or_environment(node: &Node) {
     for (cwd, umask) in [("/", 0o000), ("/mnt", 0o777), ("/proc", 0o077)] {
+        // The first run of a node makes the directories.
+        node.unmount_all(node.netns_dir());
+        for dir in [node.netns_dir(), node.run_dir()] {
+            let _ = fs::remove_dir_all(dir);
+        }
         let bundle = web_0(node);
         let sandbox = Sandbox::start();
         let state = bundle.state(Some(sandbox.pid()));
@@ -186,6 +192,9 @@ fn nothing_depends_on_directory_umask_or_environment(node: &Node) {
         let run = HookRun::with_state("createRuntime", &state).cwd(cwd).umask(umask);
         hostile.iter().fold(run, |run, (name, value)| run.env(name, value)).run().expect_success();
         assert_eq!(node.pin("web-0"), Some(sandbox.netns()));
+        let mode = |path: &str| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!((mode("/run/porthole"), mode("/run/netns")), (0o755, 0o755), "umask {umask:o}");
+        assert_eq!(mode(&format!("/run/porthole/containers/{}.json", bundle.id)), 0o644, "umask {umask:o}");
         sandbox.end();
         HookRun::with_state("poststop", &bundle.state(None)).cwd(cwd).umask(umask).run().expect_success();
     }
