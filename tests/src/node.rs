@@ -77,15 +77,29 @@ fn texts(output: &Output) -> (String, String) {
 fn outside(test: &str) -> Output {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let token = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let exe = env::current_exe().expect("path of the test program");
+    let output = command(&token, &["--exact", test, "--nocapture", "--test-threads=1"]).output();
+    Cgroups::new(&token).remove();
+    output.expect("start unshare")
+}
+
+/// A command that runs this program again, with `args`, on a node of its own; `token` is unique to the node.
+#[must_use]
+pub fn command(token: &str, args: &[&str]) -> Command {
+    let exe = env::current_exe().expect("path of this program");
     let mut command = Command::new("unshare");
     command.args(["--pid", "--fork", "--mount", "--net", "--kill-child", "--mount-proc"]);
     // Pid 1 has to reap; a shell does. `exit` keeps it from becoming the program.
-    command.args(["sh", "-c", "\"$@\"; exit $?", "sh"]).arg(exe);
-    command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(INSIDE, &token);
-    let output = command.output();
-    Cgroups::new(&token).remove();
-    output.expect("start unshare")
+    command.args(["sh", "-c", "\"$@\"; exit $?", "sh"]).arg(exe).args(args).env(INSIDE, token);
+    command
+}
+
+/// Runs `body` if this process was started by [`command`], then looks for anything it left. Returns whether it was.
+///
+/// # Panics
+/// When the body fails, or leaves something.
+pub fn enter(body: impl FnOnce(&Node)) -> bool {
+    let token = env::var(INSIDE).ok();
+    token.map(|token| inside(token, body)).is_some()
 }
 
 fn inside(token: String, body: impl FnOnce(&Node)) {

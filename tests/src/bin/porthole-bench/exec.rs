@@ -1,0 +1,79 @@
+//! `porthole exec` against `nsenter` and `ip netns exec`.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::measure::{Effort, Series, in_turn, time, time_at_once};
+use crate::pods::Pod;
+use crate::programs::Programs;
+use crate::report::{Report, Table};
+
+/// How many at once.
+const CROWD: usize = 100;
+
+const WHY: &str = "\
+Where the time goes: `nsenter -t PID -n` is one `setns` and one `exec`. `porthole exec` finds the pod in the registry, takes \
+away what the command may not have, and gives it the pod's files in a mount namespace of its own; making and ending that \
+namespace is the larger part, as it is of `ip netns exec`.";
+
+/// All that was measured.
+#[derive(Debug, Default)]
+pub struct Results {
+    single: Vec<(String, [Series; 3])>,
+    crowd: Vec<(usize, [Series; 3])>,
+}
+
+fn commands(programs: &Programs, pod: &Pod) -> [impl Fn() -> Command; 3] {
+    let command = |program: &Path, args: Vec<String>| {
+        let program = program.to_owned();
+        move || {
+            let mut command = Command::new(&program);
+            command.args(&args);
+            command
+        }
+    };
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    let pid = pod.pid.to_string();
+    [
+        command(&programs.porthole, words(&["exec", &pod.name, "true"])),
+        command(&programs.nsenter, words(&["-t", &pid, "-n", "true"])),
+        command(&programs.ip, words(&["netns", "exec", &pod.name, "true"])),
+    ]
+}
+
+impl Results {
+    /// One at a time.
+    pub fn measure(&mut self, programs: &Programs, pod: &Pod, with: &str, effort: Effort) {
+        let commands = commands(programs, pod);
+        let series = in_turn(effort, 40, || std::array::from_fn(|at| time(commands[at](), None)));
+        self.single.push((with.to_owned(), series));
+    }
+
+    /// Many at once.
+    pub fn measure_crowd(&mut self, programs: &Programs, pod: &Pod, pins: usize, effort: Effort) {
+        let commands = commands(programs, pod);
+        let series = in_turn(effort, 3, || std::array::from_fn(|at| time_at_once(CROWD, &commands[at])));
+        self.crowd.push((pins, series));
+    }
+
+    /// The table.
+    pub fn report(&self, report: &mut Report) {
+        let mut table = Table::new();
+        let (nsenter, ip) = ("`nsenter -t PID -n true`", "`ip netns exec T true`");
+        for (at, (with, [exec, entered, by_ip])) in self.single.iter().enumerate() {
+            let what = format!("`porthole exec T true`, {with}");
+            let limit = if at == 0 { 1.2 } else { 1.3 };
+            table.limited((&what, nsenter), exec, entered, limit, WHY);
+            table.row(&what, ip, exec, by_ip);
+            table.row(&format!("{ip}, {with}"), nsenter, by_ip, entered);
+        }
+        for (pins, [exec, entered, by_ip]) in &self.crowd {
+            let what = format!("`porthole exec T true`, {pins} pins, {CROWD} at once");
+            table.limited((&what, ip), exec, by_ip, 0.5, WHY);
+            table.row(&what, nsenter, exec, entered);
+            table.row(&format!("{ip}, {pins} pins, {CROWD} at once"), nsenter, by_ip, entered);
+        }
+        let text = "With as many records as pins. At once: all are started, then all are waited for.";
+        report.section("exec", text, &table);
+    }
+}
