@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-const TOP: &str = "porthole-tests";
+/// No directory is shared by nodes: one that goes with the last of them would go while another is entering.
+const PREFIX: &str = "porthole-tests-";
 
 /// The cgroups of one node, in every hierarchy.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ impl Cgroups {
     /// The `cgroupsPath` of container `id`.
     #[must_use]
     pub fn path(&self, id: &str) -> String {
-        format!("/{TOP}/{}/{id}", self.token)
+        format!("/{PREFIX}{}/{id}", self.token)
     }
 
     /// Directories of containers that are still there.
@@ -39,19 +40,34 @@ impl Cgroups {
             while !remove_tree(&dir) && Instant::now() < until {
                 thread::sleep(Duration::from_millis(5));
             }
-            // The directory of all nodes goes with the last of them.
-            drop(dir.parent().map(fs::remove_dir));
+        }
+    }
+
+    /// Removes what is left of tests that were killed: of those whose process, named first in the token, has gone.
+    pub fn remove_orphans() {
+        for dir in hierarchies().iter().flat_map(|hierarchy| subdirs(hierarchy)) {
+            let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let pid = name.strip_prefix(PREFIX).and_then(|token| token.split('-').next());
+            if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+                remove_tree(&dir);
+            }
         }
     }
 
     fn dirs(&self) -> Vec<PathBuf> {
-        let root = Path::new("/sys/fs/cgroup");
-        let mut hierarchies = subdirs(root);
-        // The node's own cover over the v2 hierarchy: crun makes plain directories in it.
-        hierarchies.retain(|dir| !dir.ends_with("unified") || dir.join("cgroup.procs").exists());
-        hierarchies.push(root.to_owned());
-        hierarchies.into_iter().map(|h| h.join(TOP).join(&self.token)).filter(|dir| dir.is_dir()).collect()
+        let name = format!("{PREFIX}{}", self.token);
+        hierarchies().iter().map(|hierarchy| hierarchy.join(&name)).filter(|dir| dir.is_dir()).collect()
     }
+}
+
+/// The v2 hierarchy, and each of v1.
+fn hierarchies() -> Vec<PathBuf> {
+    let root = Path::new("/sys/fs/cgroup");
+    let mut hierarchies = subdirs(root);
+    // The node's own cover over the v2 hierarchy: crun makes plain directories in it.
+    hierarchies.retain(|dir| dir.join("cgroup.procs").exists() && !dir.join("cgroup.type").exists());
+    hierarchies.push(root.to_owned());
+    hierarchies
 }
 
 fn subdirs(dir: &Path) -> Vec<PathBuf> {

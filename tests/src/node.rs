@@ -77,6 +77,7 @@ fn texts(output: &Output) -> (String, String) {
 fn outside(test: &str) -> Output {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let token = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    Cgroups::remove_orphans();
     let output = command(&token, &["--exact", test, "--nocapture", "--test-threads=1"]).output();
     Cgroups::new(&token).remove();
     output.expect("start unshare")

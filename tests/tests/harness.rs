@@ -68,7 +68,8 @@ fn a_container_that_is_left_is_noticed_and_its_cgroups_are_removed() {
     let token = fs::read_to_string("/var/tmp/porthole-tests-token").unwrap();
     fs::remove_file("/var/tmp/porthole-tests-token").unwrap();
     for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
-        assert!(!hierarchy.path().join("porthole-tests").join(&token).exists(), "{:?}", hierarchy.path());
+        let dir = hierarchy.path().join(format!("porthole-tests-{token}"));
+        assert!(!dir.exists(), "{}", dir.display());
     }
 }
 
