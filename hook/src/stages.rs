@@ -3,7 +3,6 @@
 use crate::failure::Failure;
 use crate::watchdog::{self, Step};
 use crate::{bundle, input, log};
-use porthole_registry::Error;
 use porthole_registry::config::Config;
 use porthole_registry::container_id::ContainerId;
 use porthole_registry::deadline::Deadline;
@@ -16,6 +15,7 @@ use porthole_registry::process::Process;
 use porthole_registry::registration::{Registration, Registry};
 use porthole_registry::stage::Stage;
 use porthole_registry::store::Store;
+use porthole_registry::{Error, Lock};
 use std::path::Path;
 
 /// Runs one stage.
@@ -129,7 +129,7 @@ impl Call<'_> {
         let holder = spec.as_ref().and_then(holder);
         let registration = Registration { record, netns, candidates, holder };
         self.change(Store::create(&self.config.run_dir), |registry, lock| {
-            registry.register(lock, registration, self.deadline)
+            registry.register(&lock, registration, self.deadline)
         })
     }
 
@@ -144,7 +144,7 @@ impl Call<'_> {
                 self.change(Ok(store), |registry, lock| match registry.store.record(&self.id)? {
                     // Released since we looked: by a poststop that was quicker.
                     None => Ok(()),
-                    Some(_) => registry.update(lock, &record),
+                    Some(_) => registry.update(&lock, &record),
                 })
             }
             // Ended, and its number is another process's by now, which is not to be recorded in its place.
@@ -163,25 +163,26 @@ impl Call<'_> {
         }
         let store = Store::open(&self.config.run_dir).map_err(|error| self.failure(&error))?;
         let Some(store) = store else { return Ok(()) };
-        self.change(Ok(store), |registry, lock| registry.release(lock, &self.id, holder.as_deref()))
+        self.change(Ok(store), |registry, lock| {
+            registry.release(lock, &self.id, holder.as_deref(), self.deadline)
+        })
     }
 
     fn change(
         &self,
         store: Result<Store, Error>,
-        change: impl FnOnce(&Registry, &porthole_registry::Lock) -> Result<(), Error>,
+        change: impl FnOnce(&Registry, Lock) -> Result<(), Error>,
     ) -> Result<(), Failure> {
         let apply = || {
             let registry = Registry::new(store?, self.config.netns_dir.clone());
             watchdog::at(Step::Lock);
             let lock = registry.store.lock(self.deadline)?;
             watchdog::at(Step::Apply);
-            change(&registry, &lock)?;
             // Other pods' pins: what goes wrong with them is told, and is no failure of this container.
             if let Err(error) = registry.sweep(&lock, usize::try_from(std::process::id()).unwrap_or(0)) {
                 log::line(&Failure::of("sweep of idle pins".to_owned(), &error).to_string());
             }
-            Ok(())
+            change(&registry, lock)
         };
         apply().map_err(|error| self.failure(&error))
     }

@@ -12,11 +12,15 @@ use crate::naming::PinName;
 use crate::store::{Store, gone};
 use rustix::fs::{self, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::time::{ClockId, clock_gettime};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const MEMBER: &str = ".member";
+const PINNED: &str = "netns";
+const GOING: &str = "going";
 
 impl Store {
     /// The name that the namespace with this inode is pinned under, by the index.
@@ -24,7 +28,16 @@ impl Store {
     /// # Errors
     /// When the entry cannot be read.
     pub fn pin_name(&self, ino: u64) -> Result<Option<PinName>, Error> {
-        let target = self.link(ino, "name")?;
+        self.name_in(PINNED, ino)
+    }
+
+    /// The name that the going pin of this inode has, or had.
+    pub(crate) fn going_name(&self, ino: u64) -> Result<Option<PinName>, Error> {
+        self.name_in(GOING, ino)
+    }
+
+    fn name_in(&self, shelf: &str, ino: u64) -> Result<Option<PinName>, Error> {
+        let target = self.link(&format!("{shelf}/{ino}/name"))?;
         Ok(target.and_then(|path| PinName::parse(path.file_name()?.to_str()?).ok()))
     }
 
@@ -33,7 +46,7 @@ impl Store {
     /// # Errors
     /// When the entry cannot be read.
     pub fn holder(&self, ino: u64) -> Result<Option<PathBuf>, Error> {
-        self.link(ino, "holder")
+        self.link(&format!("{PINNED}/{ino}/holder"))
     }
 
     /// The pod's namespace and name, as `NAMESPACE/NAME`, either of which may be empty.
@@ -41,7 +54,9 @@ impl Store {
     /// # Errors
     /// When the entry cannot be read.
     pub fn pod(&self, ino: u64) -> Result<Option<String>, Error> {
-        Ok(self.link(ino, "pod")?.and_then(|path| path.into_os_string().into_string().ok()))
+        Ok(self
+            .link(&format!("{PINNED}/{ino}/pod"))?
+            .and_then(|path| path.into_os_string().into_string().ok()))
     }
 
     pub(crate) fn set_pod(&self, _lock: &Lock, ino: u64, pod: &PodRef) -> Result<(), Error> {
@@ -49,12 +64,11 @@ impl Store {
         self.set_link(ino, "pod", Path::new(&label))
     }
 
-    fn link(&self, ino: u64, link: &str) -> Result<Option<PathBuf>, Error> {
-        let file = format!("netns/{ino}/{link}");
-        match fs::readlinkat(self.dir(), &file, Vec::with_capacity(256)) {
+    fn link(&self, file: &str) -> Result<Option<PathBuf>, Error> {
+        match fs::readlinkat(self.dir(), file, Vec::with_capacity(256)) {
             Ok(target) => Ok(Some(OsString::from_vec(target.into_bytes()).into())),
             Err(Errno::NOENT) => Ok(None),
-            Err(errno) => Err(Step::Index.on(self.subject(&file))(errno)),
+            Err(errno) => Err(Step::Index.on(self.subject(file))(errno)),
         }
     }
 
@@ -117,17 +131,59 @@ impl Store {
         Ok(self.list("netns")?.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
+    /// Whether the container is a member of the namespace.
+    ///
+    /// # Errors
+    /// When the entry cannot be looked at.
+    pub fn is_member(&self, ino: u64, id: &ContainerId) -> Result<bool, Error> {
+        let file = format!("{PINNED}/{ino}/{id}{MEMBER}");
+        match fs::accessat(self.dir(), &file, fs::Access::EXISTS, AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(Step::Index.on(self.subject(&file))(errno)),
+        }
+    }
+
     /// Removes the entry of a namespace that is pinned no more.
     pub(crate) fn forget(&self, lock: &Lock, ino: u64) -> Result<(), Error> {
-        for name in self.list(&format!("netns/{ino}"))? {
-            let file = format!("netns/{ino}/{name}");
+        self.clear(&format!("{PINNED}/{ino}"))?;
+        self.set_idle(lock, ino, false)
+    }
+
+    /// Moves the entry out of the index: its pin is about to go.
+    pub(crate) fn shelve(&self, lock: &Lock, ino: u64) -> Result<(), Error> {
+        self.set_idle(lock, ino, false)?;
+        let (from, to) = (format!("{PINNED}/{ino}"), format!("{GOING}/{ino}"));
+        fs::renameat(self.dir(), &from, self.dir(), &to).map_err(Step::Index.on(self.subject(&to)))
+    }
+
+    /// Removes what was moved there; that it is gone already is as good.
+    pub(crate) fn unshelve(&self, _lock: &Lock, ino: u64) -> Result<(), Error> {
+        self.clear(&format!("{GOING}/{ino}"))
+    }
+
+    /// The inodes whose pins are going: just now, or since a process that removed one was killed.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn going(&self) -> Result<Vec<u64>, Error> {
+        Ok(self.list(GOING)?.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// For how long the pin has been going; none when it has gone.
+    pub(crate) fn going_since(&self, ino: u64) -> Option<Duration> {
+        let stat = fs::statat(self.dir(), format!("{GOING}/{ino}"), AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let now = clock_gettime(ClockId::Realtime);
+        Some(Duration::from_secs(u64::try_from(now.tv_sec - stat.st_ctime).unwrap_or(0)))
+    }
+
+    fn clear(&self, entry: &str) -> Result<(), Error> {
+        for name in self.list(entry)? {
+            let file = format!("{entry}/{name}");
             gone(fs::unlinkat(self.dir(), &file, AtFlags::empty()))
                 .map_err(Step::Index.on(self.subject(&file)))?;
         }
-        self.set_idle(lock, ino, false)?;
-        let entry = format!("netns/{ino}");
-        gone(fs::unlinkat(self.dir(), &entry, AtFlags::REMOVEDIR))
-            .map_err(Step::Index.on(self.subject(&entry)))
+        gone(fs::unlinkat(self.dir(), entry, AtFlags::REMOVEDIR)).map_err(Step::Index.on(self.subject(entry)))
     }
 
     /// Marks a pin as one without members, or takes the mark away.

@@ -7,7 +7,7 @@ use crate::error::{Error, Step};
 use crate::namespace::NamespaceId;
 use crate::naming::PinName;
 use crate::netns_dir::NetnsDir;
-use rustix::fd::{AsFd, AsRawFd};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, mount_bind, unmount};
@@ -90,6 +90,19 @@ impl NetnsDir {
         Err(fail()(Errno::BUSY))
     }
 
+    /// Takes hold of the mount at `name` if it is that of `id`, to unmount just this one later.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub(crate) fn hold(&self, name: &PinName, id: NamespaceId) -> Result<Option<HeldPin>, Error> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match fs::openat(self.fd(), name.as_str(), flags, Mode::empty()) {
+            Ok(fd) if NamespaceId::of(&fd) == Ok(id) => Ok(Some(HeldPin { fd, subject: self.subject(name) })),
+            Ok(_) | Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(Step::RemovePin.on(self.subject(name))(errno)),
+        }
+    }
+
     /// The path of the pin, as a person writes it.
     pub fn subject(&self, name: &PinName) -> String {
         self.path().join(name.as_str()).display().to_string()
@@ -97,6 +110,24 @@ impl NetnsDir {
 
     fn at(&self, name: &PinName) -> String {
         format!("{}/{name}", fd_path(&self.fd()))
+    }
+}
+
+/// One mount of a namespace, whatever is at its name by now.
+#[derive(Debug)]
+pub(crate) struct HeldPin {
+    fd: OwnedFd,
+    subject: String,
+}
+
+impl HeldPin {
+    /// Unmounts it. Waits for an RCU grace period of the kernel, milliseconds on a busy machine: so without the lock.
+    pub(crate) fn unmount(self) -> Result<(), Error> {
+        match unmount(fd_path(&self.fd), UnmountFlags::DETACH) {
+            // Unmounted by somebody else meanwhile.
+            Ok(()) | Err(Errno::INVAL) => Ok(()),
+            Err(errno) => Err(Step::RemovePin.on(self.subject)(errno)),
+        }
     }
 }
 

@@ -101,6 +101,7 @@ impl Registry {
         let mut pass = Pass { registry: self, boot_id, template, patience, done: &mut done };
         pass.records()?;
         pass.index()?;
+        pass.going()?;
         pass.draft()?;
         Ok(done)
     }
@@ -188,9 +189,9 @@ impl Pass<'_> {
                 ("its pin was missing or another namespace's", self.repin(lock, record, process))
             }
             Action::DropMember => {
-                ("its process has ended; the pod lives on", self.registry.release(lock, &record.id, None))
+                ("its process has ended; the pod lives on", self.registry.release_at_once(lock, &record))
             }
-            Action::Release => ("its process has ended", self.registry.release(lock, &record.id, None)),
+            Action::Release => ("its process has ended", self.registry.release_at_once(lock, &record)),
             Action::Keep | Action::Unpin | Action::Quarantine | Action::CleanUp => return,
         };
         self.note(action, id, why, result);
@@ -243,6 +244,21 @@ impl Pass<'_> {
                 Ok(false) => {}
                 Ok(true) => self.note(Action::Unpin, name, "no member and no holder is left", Ok(())),
                 Err(error) => self.note(Action::Unpin, name, "", Err(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Pins that were on their way out when the hook that removed them was killed.
+    fn going(&mut self) -> Result<(), Error> {
+        let registry = self.registry;
+        for ino in registry.store.going()? {
+            let lock = self.lock()?;
+            if let Some(name) = registry.store.going_name(ino)? {
+                let finished = registry.finish(&lock, ino);
+                self.note(Action::Unpin, name.as_str(), "its removal was not finished", finished);
+            } else {
+                registry.finish(&lock, ino)?;
             }
         }
         Ok(())

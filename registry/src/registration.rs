@@ -1,7 +1,7 @@
 //! Registering a container and releasing it: the registry's two changes.
 //!
-//! Order of a registration: index entry, pin, member, record. Order of a release: member, pin, index entry,
-//! record. So at whatever line a process is killed, what exists is named by the index or by a record, and
+//! Order of a registration: index entry, pin, member, record. Order of a release: member, index entry moved aside,
+//! record, mount, pin, entry. So at whatever line a process is killed, what exists is named by the index or by a record, and
 //! `reconcile` finishes or undoes it.
 
 use crate::container_id::ContainerId;
@@ -11,15 +11,18 @@ use crate::lock::Lock;
 use crate::namespace::NamespaceId;
 use crate::naming::PinName;
 use crate::netns_dir::NetnsDir;
-use crate::pin::Found;
+use crate::pin::{Found, HeldPin};
 use crate::record::{PinRecord, Record};
 use crate::store::Store;
 use rustix::fd::OwnedFd;
 use rustix::fs::{self, AtFlags, CWD};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// How many pins without members one run of the hook looks at, so that its time has a bound.
 const SWEEP: usize = 4;
+/// A pin that has been going for so long is not being removed by anybody: no hook lives that long.
+const ABANDONED: Duration = Duration::from_secs(65);
 
 /// All that a registration needs, computed before anything is changed.
 #[derive(Debug)]
@@ -32,6 +35,14 @@ pub struct Registration {
     pub candidates: Vec<PinName>,
     /// The network namespace's path in the container's own configuration.
     pub holder: Option<PathBuf>,
+}
+
+/// What becomes of a pin.
+enum Verdict {
+    /// A member or a holder keeps it.
+    Stays,
+    /// Nothing does; where it is, unless it has gone already or is somebody else's by now.
+    Goes { pin: Option<(NetnsDir, PinName, NamespaceId)> },
 }
 
 /// The registry and the directory of its pins.
@@ -98,12 +109,75 @@ impl Registry {
     /// path in the container's own configuration where that can still be read. Releasing what is not there is
     /// no error.
     ///
+    /// Unmounting waits for the kernel, and a hundred containers may end at once: so it is done between two turns
+    /// with the lock, on a mount that was taken hold of under it.
+    ///
     /// # Errors
-    /// The first thing that could not be removed; the record then stays, for `reconcile` to try again.
-    pub fn release(&self, lock: &Lock, id: &ContainerId, holder: Option<&Path>) -> Result<(), Error> {
+    /// The first thing that could not be removed; what stays is in the index, for the next hook or `reconcile`.
+    pub fn release(
+        &self,
+        lock: Lock,
+        id: &ContainerId,
+        holder: Option<&Path>,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
         let Some(record) = self.store.record(id)? else { return Ok(()) };
-        self.withdraw(lock, &record, holder)?;
-        self.store.remove(lock, id)
+        let netns = record.netns().filter(|ns| !ns.host).map(|ns| ns.id.ino);
+        let held = netns.map(|ino| self.begin_to_go(&lock, ino, id, holder)).transpose()?.flatten();
+        self.store.remove(&lock, id)?;
+        let (Some(ino), Some(held)) = (netns, held) else { return Ok(()) };
+        drop(lock);
+        held.unmount()?;
+        let lock = self.store.lock(deadline)?;
+        self.finish(&lock, ino)
+    }
+
+    /// First part of a release: the member goes, and where its namespace is to go too, the entry is moved aside.
+    fn begin_to_go(
+        &self,
+        lock: &Lock,
+        ino: u64,
+        id: &ContainerId,
+        holder: Option<&Path>,
+    ) -> Result<Option<HeldPin>, Error> {
+        self.store.leave(lock, ino, id)?;
+        match self.judge(lock, ino, holder)? {
+            Verdict::Stays => Ok(None),
+            Verdict::Goes { pin: Some((dir, name, id)) } => {
+                let held = dir.hold(&name, id)?;
+                // Left by one that was killed, under the same inode.
+                self.finish(lock, ino)?;
+                self.store.shelve(lock, ino)?;
+                if held.is_none() {
+                    self.finish(lock, ino)?;
+                }
+                Ok(held)
+            }
+            Verdict::Goes { pin: None } => self.store.forget(lock, ino).map(|()| None),
+        }
+    }
+
+    /// Last part of a release, and all of it where the first process was killed: whatever is left of a going pin goes.
+    ///
+    /// # Errors
+    /// When the pin or its entry cannot be removed.
+    pub(crate) fn finish(&self, lock: &Lock, ino: u64) -> Result<(), Error> {
+        if let Some(name) = self.store.going_name(ino)?
+            && let Some(dir) = NetnsDir::open(&self.netns_dir)?
+            && let Some(id) = self.pin_id(&dir, &name, ino)?
+        {
+            dir.unpin(&name, id)?;
+        }
+        self.store.unshelve(lock, ino)
+    }
+
+    /// Releases a container whose end nobody told of, all under the lock.
+    ///
+    /// # Errors
+    /// The first thing that could not be removed; the record then stays.
+    pub(crate) fn release_at_once(&self, lock: &Lock, record: &Record) -> Result<(), Error> {
+        self.withdraw(lock, record, None)?;
+        self.store.remove(lock, &record.id)
     }
 
     /// Looks at a few of the pins without members, and removes those whose holder has gone.
@@ -118,6 +192,11 @@ impl Registry {
         for ino in idle.iter().cycle().skip(start).take(SWEEP.min(idle.len())) {
             failures.note(self.settle(lock, *ino, None).map(drop));
         }
+        for ino in self.store.going()?.into_iter().take(SWEEP) {
+            if self.store.going_since(ino).is_some_and(|since| since >= ABANDONED) {
+                failures.note(self.finish(lock, ino));
+            }
+        }
         failures.into_result()
     }
 
@@ -130,7 +209,7 @@ impl Registry {
         let (Some(pin), Some(netns)) = (&record.pin, record.netns()) else {
             return Ok(record.on_host_network());
         };
-        self.is_pin(&pin.name, netns.id)
+        Ok(self.is_pin(&pin.name, netns.id)? && self.store.is_member(netns.id.ino, &record.id)?)
     }
 
     /// Whether `name` is a pin of the namespace `id`.
@@ -194,6 +273,7 @@ impl Registry {
         ns: NamespaceId,
         candidates: &[PinName],
     ) -> Result<PinName, Error> {
+        self.finish(lock, ns.ino)?;
         for name in candidates {
             if !self.is_free(lock, dir, name)? {
                 continue;
@@ -217,12 +297,19 @@ impl Registry {
     /// nothing told us that it went: that pin gives way.
     fn is_free(&self, lock: &Lock, dir: &NetnsDir, name: &PinName) -> Result<bool, Error> {
         match dir.look(name)? {
-            Found::Nothing => Ok(true),
-            Found::Inode(id) if self.store.pin_name(id.ino)?.as_ref() == Some(name) => self
-                .settle(lock, id.ino, None)
-                .map(|gone| gone && dir.look(name).is_ok_and(|now| now == Found::Nothing)),
-            Found::Inode(_) | Found::Bare => Ok(false),
+            Found::Nothing => return Ok(true),
+            Found::Inode(id) if self.store.pin_name(id.ino)?.as_ref() == Some(name) => {
+                self.settle(lock, id.ino, None)?;
+            }
+            Found::Inode(_) | Found::Bare => {
+                for ino in self.store.going()? {
+                    if self.store.going_name(ino)?.as_ref() == Some(name) {
+                        self.finish(lock, ino)?;
+                    }
+                }
+            }
         }
+        Ok(dir.look(name)? == Found::Nothing)
     }
 
     /// Takes the container out of its namespace, and the pin away if that was the last that held it.
@@ -238,30 +325,33 @@ impl Registry {
     /// # Errors
     /// When the pin or its entry cannot be removed.
     pub fn settle(&self, lock: &Lock, ino: u64, holder: Option<&Path>) -> Result<bool, Error> {
-        let Some(name) = self.store.pin_name(ino)? else {
-            // Killed between the entry and its name: no pin was made.
-            return if self.store.members(ino)?.is_empty() {
+        match self.judge(lock, ino, holder)? {
+            Verdict::Stays => Ok(false),
+            Verdict::Goes { pin } => {
+                if let Some((dir, name, id)) = pin {
+                    dir.unpin(&name, id)?;
+                }
                 self.store.forget(lock, ino).map(|()| true)
-            } else {
-                Ok(false)
-            };
-        };
-        if !self.store.members(ino)?.is_empty() {
-            return Ok(false);
-        }
-        if let Some(dir) = NetnsDir::open(&self.netns_dir)?
-            && let Some(id) = self.pin_id(&dir, &name, ino)?
-        {
-            let known = self.store.holder(ino)?;
-            let mut holders = holder.into_iter().chain(known.as_deref());
-            if holders.any(|path| holds(path, id) && !is_same_place(path, &dir, &name)) {
-                self.store.set_idle(lock, ino, true)?;
-                return Ok(false);
             }
-            dir.unpin(&name, id)?;
         }
-        self.store.forget(lock, ino)?;
-        Ok(true)
+    }
+
+    /// Whether the pin of a namespace stays. One that stays without members is marked idle.
+    fn judge(&self, lock: &Lock, ino: u64, holder: Option<&Path>) -> Result<Verdict, Error> {
+        if !self.store.members(ino)?.is_empty() {
+            return Ok(Verdict::Stays);
+        }
+        // Killed between the entry and its name: no pin was made.
+        let Some(name) = self.store.pin_name(ino)? else { return Ok(Verdict::Goes { pin: None }) };
+        let Some(dir) = NetnsDir::open(&self.netns_dir)? else { return Ok(Verdict::Goes { pin: None }) };
+        let Some(id) = self.pin_id(&dir, &name, ino)? else { return Ok(Verdict::Goes { pin: None }) };
+        let known = self.store.holder(ino)?;
+        let mut holders = holder.into_iter().chain(known.as_deref());
+        if holders.any(|path| holds(path, id) && !is_same_place(path, &dir, &name)) {
+            self.store.set_idle(lock, ino, true)?;
+            return Ok(Verdict::Stays);
+        }
+        Ok(Verdict::Goes { pin: Some((dir, name, id)) })
     }
 
     /// The identity of the pin if it still is that of inode `ino`; none where the name is somebody else's.

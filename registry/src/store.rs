@@ -11,7 +11,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// Made in this order, so that the last one stands for all.
-const DIRECTORIES: [&str; 3] = ["containers", "netns", IDLE];
+const DIRECTORIES: [&str; 4] = ["containers", "netns", "going", IDLE];
 const IDLE: &str = "idle";
 const DRAFT: &str = "containers/.draft";
 
