@@ -81,7 +81,7 @@ pub(crate) fn run(words: &str, config: &Config, format: Format) -> Result<ExitCo
         return Err(Problem::new(
             Exit::NoTarget,
             message,
-            "`porthole reconcile` finds what the registry has missed",
+            "`porthole list` shows what is registered; containers made before the hook was installed are not",
         ));
     }
     show(&inventory, &found, format)?;

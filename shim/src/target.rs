@@ -171,7 +171,7 @@ impl Inventory {
 
     fn no_such(&self, words: &str) -> Problem {
         let remedy = if self.pods.is_empty() {
-            "the registry is empty: is the hook installed? `porthole reconcile` finds what the registry has missed"
+            "the registry is empty: is the hook installed? containers made before it was are not registered"
         } else {
             "`porthole list` shows what there is"
         };

@@ -153,7 +153,7 @@ fn is_consistent(node: &Node, after: &str) {
 fn is_empty(node: &Node, after: &str) {
     assert_eq!((node.pins(), node.records()), (vec![], vec![]), "{after}");
     assert_eq!(leaks::below(node.netns_dir()), Vec::<String>::new(), "{after}");
-    let left: Vec<_> = ["containers", "netns", "idle", "quarantine"]
+    let left: Vec<_> = ["containers", "netns", "going", "idle", "quarantine"]
         .iter()
         .flat_map(|dir| leaks::below(&node.run_dir().join(dir)))
         .collect();
