@@ -16,14 +16,56 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 #[command(name = "porthole", version, max_term_width = 100, after_help = EXIT_STATUS)]
 pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Global {
     /// How results are printed
     #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) output: Format,
     /// Another configuration than /etc/porthole/config.toml
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// The same command line with nothing but `exec`, which is measured by how fast it starts: building the description of
+/// all commands takes longer than reading one.
+#[derive(Debug, Parser)]
+#[command(name = "porthole")]
+struct OnlyExec {
+    #[command(flatten)]
+    global: Global,
     #[command(subcommand)]
-    pub(crate) command: Command,
+    command: OnlyExecCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum OnlyExecCommand {
+    Exec {
+        #[arg(value_name = "TARGET")]
+        target: String,
+        #[command(flatten)]
+        args: Box<ExecArgs>,
+    },
+}
+
+impl Cli {
+    /// Reads the command line of this process.
+    pub(crate) fn read() -> Result<Self, clap::Error> {
+        // What is wrong, and what is asked about, the whole description answers.
+        if Given::scan(std::env::args_os().skip(1)).exec
+            && let Ok(OnlyExec { global, command: OnlyExecCommand::Exec { target, args } }) =
+                OnlyExec::try_parse()
+        {
+            return Ok(Self { global, command: Command::Exec { target, args } });
+        }
+        Self::try_parse()
+    }
 }
 
 /// Shown below the help, and in the man page.

@@ -45,8 +45,8 @@ fn of_pod(
     named: Option<&Record>,
     args: &ExecArgs,
 ) -> Result<Destination, Problem> {
-    let record = match named {
-        Some(record) => Some(record),
+    let (record, process) = match named {
+        Some(record) => (Some(record), inventory.process(record)),
         None => member(inventory, pod, args)?,
     };
     let label = match named {
@@ -57,29 +57,41 @@ fn of_pod(
         label,
         pod: pod.pin.as_ref().map(ToString::to_string).unwrap_or_default(),
         netns: inventory.open_netns(pod)?,
-        process: record.and_then(|record| inventory.process(record)).map(open_process),
+        process: process.map(open_process),
         bundle: record.map(|record| record.bundle.clone()),
     })
 }
 
 /// The member that stands for the pod: a live container, else its live sandbox, else one that has ended, for the
 /// resolver files that its bundle names. For more than the network they are not alike, and none is guessed.
-fn member<'a>(inventory: &Inventory, pod: &'a Pod, args: &ExecArgs) -> Result<Option<&'a Record>, Problem> {
-    let live = |record: &&Record| inventory.process(record).is_some();
-    let of_kind = |kind| pod.containers.iter().filter(move |record| record.kind == kind);
-    let containers: Vec<_> = of_kind(Kind::Container).filter(live).collect();
-    if args.wants_a_container() && containers.len() > 1 {
+fn member<'a>(
+    inventory: &Inventory,
+    pod: &'a Pod,
+    args: &ExecArgs,
+) -> Result<(Option<&'a Record>, Option<Process>), Problem> {
+    let live_of_kind = |kind| {
+        let of_kind = pod.containers.iter().filter(move |record| record.kind == kind);
+        of_kind.filter_map(|record| Some((record, inventory.process(record)?)))
+    };
+    let mut containers = live_of_kind(Kind::Container);
+    let first = containers.next();
+    if args.wants_a_container()
+        && let (Some(first), Some(second)) = (&first, containers.next())
+    {
         let what =
             format!("{:?} has several containers, and more than its network is asked for:", pod.label());
         let mut problem = Problem::new(Exit::Ambiguous, what, "name one: NAMESPACE/POD/CONTAINER, or its id");
-        let candidate = |record: &&Record| {
+        let candidate = |record: &Record| {
             format!("{}/{}  (id {})", pod.label(), Pod::container_label(record), record.id.short())
         };
-        problem.candidates = containers.iter().map(candidate).collect();
+        let all = [first.0, second.0].into_iter().chain(containers.map(|(record, _)| record));
+        problem.candidates = all.map(candidate).collect();
         return Err(problem);
     }
-    let sandbox = || of_kind(Kind::Sandbox).find(live);
-    Ok(containers.first().copied().or_else(sandbox).or_else(|| pod.containers.first()))
+    Ok(match first.or_else(|| live_of_kind(Kind::Sandbox).next()) {
+        Some((record, process)) => (Some(record), Some(process)),
+        None => (pod.containers.first(), None),
+    })
 }
 
 fn open_process(process: Process) -> TargetProcess {

@@ -10,9 +10,16 @@ use std::path::Path;
 /// Prints the completions for a shell.
 pub(crate) fn completions(shell: clap_complete::Shell) -> Result<ExitCode, Problem> {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "porthole", &mut text);
+    clap_complete::generate(shell, &mut shown(&Cli::command()), "porthole", &mut text);
     print(&String::from_utf8_lossy(&text))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The command line without what is hidden, which shells would offer all the same.
+fn shown(all: &clap::Command) -> clap::Command {
+    let commands = all.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+    let options = all.get_arguments().filter(|option| !option.is_hide_set()).cloned();
+    clap::Command::new("porthole").version(env!("CARGO_PKG_VERSION")).args(options).subcommands(commands)
 }
 
 /// Writes `porthole.1` and a page for each command.

@@ -53,7 +53,8 @@ struct Shared {
 #[derive(Serialize)]
 struct Container<'a> {
     running: bool,
-    cgroup: Option<Usage>,
+    /// Not `cgroup`: that is a field of the record.
+    usage: Option<Usage>,
     #[serde(flatten)]
     record: &'a Record,
 }
@@ -137,7 +138,7 @@ fn container<'a>(inventory: &Inventory, record: &'a Record) -> Container<'a> {
     let process = inventory.process(record);
     let cgroup = process.as_ref().and_then(|process| process.read("cgroup").ok());
     let cgroup = cgroup.map(|text| cgroup::usage(&String::from_utf8_lossy(&text)));
-    Container { running: process.is_some(), cgroup, record }
+    Container { running: process.is_some(), usage: cgroup, record }
 }
 
 fn shared(process: &Process) -> Result<BTreeMap<NamespaceKind, Shared>, Problem> {
@@ -230,7 +231,7 @@ fn write_container(out: &mut String, container: &Container<'_>) -> std::fmt::Res
     if let Some(cgroup) = &record.cgroup {
         writeln!(out, "    cgroup    {cgroup}")?;
     }
-    container.cgroup.as_ref().map_or(Ok(()), |usage| write_usage(out, usage))
+    container.usage.as_ref().map_or(Ok(()), |usage| write_usage(out, usage))
 }
 
 fn write_security(out: &mut String, record: &Record) -> std::fmt::Result {

@@ -23,7 +23,6 @@ mod reconcile;
 mod sys;
 mod target;
 
-use clap::Parser;
 use cli::{Cli, Command};
 use exit::{Exit, ExitCode};
 use output::Format;
@@ -41,11 +40,11 @@ fn main_status() -> ExitCode {
     if let Some(status) = demo::guest(std::env::args_os()) {
         return status;
     }
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    let format = cli.output;
+    let format = cli.global.output;
     let before_command = matches!(cli.command, Command::Exec { .. });
     run(cli).unwrap_or_else(|problem| problem.end(format, before_command))
 }
@@ -69,16 +68,19 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode, Problem> {
+    let Cli { global, command } = cli;
     // What is made below is meant with the modes that are written there.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    let config = || configuration(cli.config.as_deref());
-    match cli.command {
-        Command::List(args) => list::run(&args, &config()?, cli.output),
-        Command::Identify { thing } => identify::run(&thing, &config()?, cli.output),
-        Command::Inspect { target } => inspect::run(&target, &config()?, cli.output),
-        Command::Exec { target, args } => exec(&target, &args, config()?, cli.output),
-        Command::Reconcile => reconcile::run(&config()?, cli.output),
-        Command::Demo(args) => Ok(demo::run(&args, &demo::Places::new(&config()?, cli.config.as_deref()))?),
+    let config = || configuration(global.config.as_deref());
+    match command {
+        Command::List(args) => list::run(&args, &config()?, global.output),
+        Command::Identify { thing } => identify::run(&thing, &config()?, global.output),
+        Command::Inspect { target } => inspect::run(&target, &config()?, global.output),
+        Command::Exec { target, args } => exec(&target, &args, config()?, global.output),
+        Command::Reconcile => reconcile::run(&config()?, global.output),
+        Command::Demo(args) => {
+            Ok(demo::run(&args, &demo::Places::new(&config()?, global.config.as_deref()))?)
+        }
         Command::Completions { shell } => generate::completions(shell),
         Command::Man { directory } => generate::man_pages(&directory),
     }

@@ -14,14 +14,16 @@ use porthole_registry::store::Store;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, renameat, statat};
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
+use std::str::Split;
 use std::time::{Duration, SystemTime};
 
 const FILE: &str = "names";
 const DRAFT: &str = ".names";
 /// With fewer records than this, reading them all is as quick.
 const WORTH_IT: usize = 16;
+const BUFFER: usize = 16 << 10;
 /// File times are as fine as the kernel's tick: what changed that recently may change again without a sign of it.
 const TICK: Duration = Duration::from_millis(20);
 /// The shortest prefix of an id that is taken for one.
@@ -37,7 +39,7 @@ pub(crate) struct Stamp {
 impl Stamp {
     /// Taken before the records are read.
     pub(crate) fn of(store: &Store) -> Option<Self> {
-        let mut stamp = Self { text: String::from("1"), newest: Duration::ZERO };
+        let mut stamp = Self { text: String::from("porthole names 1"), newest: Duration::ZERO };
         for directory in ["containers", "idle"] {
             let stat = statat(store.dir(), directory, AtFlags::SYMLINK_NOFOLLOW).ok()?;
             let seconds = u64::try_from(stat.st_mtime).ok()?;
@@ -63,34 +65,44 @@ pub(crate) struct Selected {
     pub(crate) idle: Vec<u64>,
 }
 
-/// One record or idle pin. A pod is made of the lines with one `pod_key`.
+/// A pod, on one line: inode, namespace, name, pin, then id and name of every container. A pin without members has none.
 struct Line<'a> {
-    pod_key: &'a str,
-    id: &'a str,
     netns: &'a str,
     namespace: &'a str,
     pod: &'a str,
-    container: &'a str,
     pin: &'a str,
+    containers: Split<'a, char>,
 }
 
 impl<'a> Line<'a> {
     fn parse(line: &'a str) -> Option<Self> {
         let mut fields = line.split('\t');
         let mut next = || fields.next();
-        let (pod_key, id, netns, namespace) = (next()?, next()?, next()?, next()?);
-        Some(Self { pod_key, id, netns, namespace, pod: next()?, container: next()?, pin: next()? })
+        Some(Self { netns: next()?, namespace: next()?, pod: next()?, pin: next()?, containers: fields })
     }
 
     fn may_be(&self, wanted: &Wanted<'_>) -> bool {
         match wanted {
             Wanted::Word(word) => {
-                let by_prefix = word.len() >= SHORTEST_PREFIX && self.id.starts_with(word);
-                by_prefix || [self.id, self.pod, self.container, self.pin].contains(word)
+                let by_prefix = |field: &str| word.len() >= SHORTEST_PREFIX && field.starts_with(word);
+                [self.pod, self.pin].contains(word)
+                    || self.containers.clone().any(|field| field == *word || by_prefix(field))
             }
             Wanted::Pod(namespace, pod) => self.namespace == *namespace && self.pod == *pod,
             Wanted::Netns(ino) => self.netns == ino,
         }
+    }
+
+    fn add_to(mut self, selected: &mut Selected) -> Option<()> {
+        let before = selected.containers.len();
+        while let Some(id) = self.containers.next() {
+            selected.containers.push(ContainerId::parse(id).ok()?);
+            self.containers.next()?;
+        }
+        if selected.containers.len() == before {
+            selected.idle.push(self.netns.parse().ok()?);
+        }
+        Some(())
     }
 }
 
@@ -102,6 +114,14 @@ enum Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
+    /// What a line has in it if it is meant.
+    fn needle(&self) -> &str {
+        match self {
+            Self::Word(word) | Self::Pod(_, word) => word,
+            Self::Netns(ino) => ino,
+        }
+    }
+
     fn of(selector: &'a Selector, netns_dir: &Path) -> Option<Self> {
         let at = |path: &Path| Some(Self::Netns(NamespaceId::at(CWD, path).ok()?.ino.to_string()));
         match selector {
@@ -123,34 +143,29 @@ impl<'a> Wanted<'a> {
 /// What to read for this target; none where the index cannot tell.
 pub(crate) fn select(store: &Store, selector: &Selector, netns_dir: &Path) -> Option<Selected> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let mut text = String::new();
-    let mut file = File::from(openat(store.dir(), FILE, flags, Mode::empty()).ok()?);
-    text.reserve(usize::try_from(file.metadata().ok()?.len()).ok()? + 1);
-    file.read_to_string(&mut text).ok()?;
-    let (stamp, lines) = text.split_once('\n')?;
-    if stamp != Stamp::of(store)?.text {
+    let file = File::from(openat(store.dir(), FILE, flags, Mode::empty()).ok()?);
+    let mut lines = BufReader::with_capacity(BUFFER, file);
+    let mut stamp = String::new();
+    lines.read_line(&mut stamp).ok()?;
+    if stamp.trim_end() != Stamp::of(store)?.text {
         return None;
     }
     found_in(lines, &Wanted::of(selector, netns_dir)?)
 }
 
-fn found_in(lines: &str, wanted: &Wanted<'_>) -> Option<Selected> {
-    let matching = |line: &Line<'_>| line.may_be(wanted);
-    let mut keys: Vec<&str> =
-        lines.lines().filter_map(Line::parse).filter(matching).map(|line| line.pod_key).collect();
-    keys.sort_unstable();
-    keys.dedup();
+/// Reads on line by line, with the memory of one buffer: pages that are not touched cost nothing.
+fn found_in(mut lines: impl BufRead, wanted: &Wanted<'_>) -> Option<Selected> {
     let mut selected = Selected::default();
-    if keys.is_empty() {
-        return Some(selected);
-    }
-    for line in lines.lines().filter_map(Line::parse) {
-        if keys.binary_search(&line.pod_key).is_err() {
-        } else if line.id.is_empty() {
-            selected.idle.push(line.netns.parse().ok()?);
-        } else {
-            selected.containers.push(ContainerId::parse(line.id).ok()?);
+    let mut line = String::new();
+    while lines.read_line(&mut line).ok()? > 0 {
+        // Most lines have nothing to do with it, and end here.
+        if line.contains(wanted.needle()) {
+            let line = Line::parse(line.trim_end_matches('\n'))?;
+            if line.may_be(wanted) {
+                line.add_to(&mut selected)?;
+            }
         }
+        line.clear();
     }
     Some(selected)
 }
@@ -175,24 +190,18 @@ pub(crate) fn keep(store: &Store, stamp: &Stamp, inventory: &Inventory) {
 
 fn text(stamp: &Stamp, pods: &[Pod]) -> Option<String> {
     let mut text = format!("{}\n", stamp.text);
-    for (number, pod) in pods.iter().enumerate() {
+    for pod in pods {
         let netns = pod.netns.map(|id| id.ino.to_string()).unwrap_or_default();
         let pin = pod.pin.as_ref().map(ToString::to_string).unwrap_or_default();
-        let mut line = |id: &str, container: &str| {
-            let namespace = pod.namespace.as_deref().unwrap_or_default();
-            let fields = [&number.to_string(), id, &netns, namespace, &pod.name, container, &pin];
-            // A name with a separator in it is no name that an index of lines can hold.
-            if fields.iter().any(|field| field.contains(['\t', '\n'])) {
-                return None;
-            }
-            writeln!(text, "{}", fields.join("\t")).ok()
-        };
-        if pod.containers.is_empty() {
-            line("", "")?;
-        }
+        let mut fields = vec![netns.as_str(), pod.namespace.as_deref().unwrap_or_default(), &pod.name, &pin];
         for record in &pod.containers {
-            line(record.id.as_str(), record.name.as_deref().unwrap_or_default())?;
+            fields.extend([record.id.as_str(), record.name.as_deref().unwrap_or_default()]);
         }
+        // A name with a separator in it is no name that an index of lines can hold.
+        if fields.iter().any(|field| field.contains(['\t', '\n'])) {
+            return None;
+        }
+        writeln!(text, "{}", fields.join("\t")).ok()?;
     }
     Some(text)
 }
@@ -201,11 +210,11 @@ fn text(stamp: &Stamp, pods: &[Pod]) -> Option<String> {
 mod tests {
     use super::*;
 
-    const LINES: &str = "0\tabcdef0123\t1\tshop\tweb-0\tapp\tweb-0\n0\tabcd999999\t1\tshop\tweb-0\tsidecar\tweb-0\n\
-                         1\tffff000000\t2\tstage\tweb-0\tapp\tweb-0.stage\n2\t\t3\tshop\tidle-0\t\tidle-0\n";
+    const LINES: &str = "1\tshop\tweb-0\tweb-0\tabcdef0123\tapp\tabcd999999\tsidecar\n\
+                         2\tstage\tweb-0\tweb-0.stage\tffff000000\tapp\n3\tshop\tidle-0\tidle-0\n";
 
     fn ids(wanted: &Wanted<'_>) -> (Vec<String>, Vec<u64>) {
-        let found = found_in(LINES, wanted).unwrap();
+        let found = found_in(LINES.as_bytes(), wanted).unwrap();
         (found.containers.iter().map(ToString::to_string).collect(), found.idle)
     }
 

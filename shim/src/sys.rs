@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::process::Pid;
 
@@ -170,22 +170,13 @@ pub(crate) fn mount_setattr(mount: BorrowedFd<'_>, attributes: MountAttributes) 
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// close_range(2), Linux 5.9, of everything above `keep` and 0, 1, 2: what comes after this in the process may
-/// only be execve or `_exit`. <https://man7.org/linux/man-pages/man2/close_range.2.html>
-pub(crate) fn close_all_but(keep: Option<RawFd>) -> io::Result<()> {
-    let keep = keep.and_then(|fd| u32::try_from(fd).ok()).filter(|&fd| fd > 2);
-    match keep {
-        None => close_range(3, u32::MAX),
-        Some(3) => close_range(4, u32::MAX),
-        Some(fd) => close_range(3, fd - 1).and_then(|()| close_range(fd + 1, u32::MAX)),
-    }
-}
-
-fn close_range(first: u32, last: u32) -> io::Result<()> {
-    // SAFETY: no pointer is passed. Descriptors owned by values of this process become invalid: the one
-    // caller runs right before execve, its values are never dropped (the process is replaced, or ends with
-    // `exit_now`), and none of them is used in between but the one kept.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0u32) };
+/// close_range(2) with `CLOSE_RANGE_CLOEXEC`, Linux 5.11: the next program gets 0, 1, 2 and nothing else. Until then
+/// all stay open, so that whoever owns one still does when execve fails.
+/// <https://man7.org/linux/man-pages/man2/close_range.2.html>
+pub(crate) fn close_on_exec() -> io::Result<()> {
+    // SAFETY: no pointer is passed, and no descriptor is closed: what fails or succeeds here, every value of this
+    // process that owns one keeps it.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

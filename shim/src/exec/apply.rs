@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use nix::sys::signal::SigSet;
@@ -105,11 +105,9 @@ fn enter(
     plan.ids.apply()?;
     plan.capabilities.apply(status)?;
     forbid_new_privileges()?;
-    let to_parent = child.map(|child| child.to_parent.as_fd());
-    sys::close_all_but(to_parent.map(|fd| fd.as_raw_fd()))
-        .map_err(Step::Descriptors.failed("3 and above"))?;
-    if let Some(to_parent) = to_parent {
-        die_with_parent(to_parent)?;
+    sys::close_on_exec().map_err(Step::Descriptors.failed("3 and above"))?;
+    if let Some(child) = child {
+        die_with_parent(child.to_parent.as_fd())?;
     }
     Err(opened.command.execute())
 }

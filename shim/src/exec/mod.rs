@@ -18,7 +18,7 @@ mod seal;
 mod view;
 mod wait;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -77,8 +77,12 @@ pub(crate) fn run(target: &Target, args: &ExecArgs, settings: &Settings) -> Resu
         } else {
             plan.to_string()
         };
-        std::io::stdout().write_all(text.as_bytes()).map_err(Step::Request.failed("stdout"))?;
-        return Ok(0);
+        return match std::io::stdout().write_all(text.as_bytes()) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                Err(Step::Request.failed("the plan on stdout")(error))
+            }
+            _ => Ok(0),
+        };
     }
     if plan.hostile() {
         seal::image(&caller)?;

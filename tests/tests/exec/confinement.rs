@@ -95,15 +95,18 @@ fn without_setpcap_nothing_runs(node: &Node) {
 
 fn the_callers_session_keyring_is_out_of_reach(node: &Node) {
     let container = web_0(node);
-    // /proc/keys lists the keys that the reader possesses; a session keyring is `_ses`, or has the name it was given.
-    let own = fs::read_to_string("/proc/keys").unwrap_or_default();
+    // /proc/keys lists the keys that the reader may see: of a session keyring of root's, only whoever possesses it.
     let ids = |keys: &str| -> Vec<String> {
-        let keyrings = keys.lines().filter(|line| line.contains(" keyring "));
-        keyrings.filter(|line| line.contains("_ses")).map(|line| line[..8].to_owned()).collect()
+        let keyrings = keys.lines().filter(|line| line.contains(" keyring ") && line.contains("_ses"));
+        keyrings.map(|line| line[..8].to_owned()).collect()
     };
-    let (mine, theirs) = (ids(&own), output(&["--uid", "0", "web-0", "--", "cat", "/proc/keys"]));
-    let new: Vec<_> = ids(&theirs).into_iter().filter(|id| !mine.contains(id)).collect();
-    assert_eq!(new.len(), 1, "a session keyring of its own: {mine:?} {theirs}");
+    let mine = ids(&fs::read_to_string("/proc/keys").unwrap());
+    for options in [&["-n"][..], &["-F"], &["-p"], &["--profile", "sysadmin", "--uid", "65534"]] {
+        let theirs = output(&[options, &["web-0", "--", "cat", "/proc/keys"]].concat());
+        let seen = ids(&theirs);
+        assert_eq!(seen.len(), 1, "{options:?}: one of its own: {theirs}");
+        assert!(!mine.contains(&seen[0]), "{options:?}: not the caller's: {theirs}");
+    }
     container.delete();
 }
 

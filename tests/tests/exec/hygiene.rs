@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use porthole_tests::process::wait_until;
 use porthole_tests::tools::{self, binary};
@@ -11,7 +12,7 @@ use crate::setting::{Running, bundle, command, exec_under, web_0, work};
 
 fn no_descriptor_of_the_caller_is_inherited(node: &Node) {
     let container = web_0(node);
-    let open = ["sh", "-c", "exec 3</etc/passwd 7</ 200>/mnt/log; exec \"$@\"", "sh"];
+    let open = ["bash", "-c", "exec 3</etc/passwd 7</ 200>/mnt/log; exec \"$@\"", "bash"];
     for options in [&["-n"][..], &["-F"], &["-p"], &["--profile", "sysadmin"]] {
         let mut words = options.to_vec();
         words.extend(["web-0", "--", "sh", "-c", "echo /proc/$$/fd/*"]);
@@ -76,17 +77,21 @@ fn porthole_in_a_container_cannot_be_read_or_written(node: &Node) {
     std::os::unix::fs::symlink("/proc/self/exe", &link).unwrap();
     let hostile = bundle(node).with_output(&out).args(&["/bin/sh", "-c", WRITER]);
     let container = Container::run(Runtime::Runc, &hostile);
-    let before = fs::read(binary("porthole")).unwrap();
-    let mut words = vec!["-m", "-p", "--uid", "0", "--profile", "restricted", "web-0", "--"];
+    // A copy that nobody else executes, which would keep it from being written to as well.
+    let porthole = node.scratch().join("porthole");
+    fs::copy(binary("porthole"), &porthole).unwrap();
+    let mut words = vec!["exec", "-m", "-p", "--uid", "0", "--profile", "restricted", "web-0", "--"];
     words.extend(["/bin/itself", "list", "--watch", "1"]);
-    let watch = Running::start(&words, "exe");
+    let mut command = Command::new(&porthole);
+    command.args(words).stdin(Stdio::null()).stdout(Stdio::null());
+    let watch = Running::spawn(command, "itself");
     wait_until("the container to hold the image", || out.join("found").exists());
     drop(watch);
     wait_until("the container to try", || out.join("wrote").exists());
     let why = fs::read_to_string(out.join("why")).unwrap();
     assert_eq!(fs::read_to_string(out.join("wrote")).unwrap(), "no\n", "{why}");
     assert!(why.contains("Read-only file system"), "{why}");
-    assert!(before == fs::read(binary("porthole")).unwrap(), "the binary is what it was");
+    assert!(fs::read(&porthole).unwrap() == fs::read(binary("porthole")).unwrap(), "it is what it was");
     container.delete();
 }
 

@@ -1,0 +1,12 @@
+//! The commands that show and find: on containers of a real runtime, registered by the real hook.
+
+#![allow(clippy::unwrap_used, reason = "what fails here is the test")]
+
+mod generated;
+mod identify;
+mod index;
+mod inspect;
+mod list;
+mod reconcile;
+mod setting;
+mod targets;
