@@ -132,9 +132,9 @@ impl Error {
             | Self::Process(ProcessError::System { source: Errno::ACCESS | Errno::PERM, .. }) => {
                 Some("needs root with CAP_SYS_ADMIN and CAP_SYS_PTRACE in the host's namespaces")
             }
-            Self::LockTimeout { .. } => {
-                Some("see who holds it with `lslocks`; poststart registers what is missing, `porthole reconcile` removes what is left")
-            }
+            Self::LockTimeout { .. } => Some(
+                "see who holds it with `lslocks`; poststart registers what is missing, `porthole reconcile` removes what is left",
+            ),
             Self::NotADirectory { .. } => Some("move it away; it is made anew when it is next needed"),
             Self::NamesTaken { .. } => Some(
                 "set [pin] name in /etc/porthole/config.toml, or remove those that are not needed with `ip netns del`",

@@ -155,6 +155,20 @@ impl Process {
     }
 }
 
+/// Whether the process with this number is the one that started at `start`, and runs: one look at proc_pid_stat(5), for
+/// those who show it and hold on to nothing.
+pub fn is_running(pid: i32, start: u64) -> bool {
+    let read = || {
+        let file =
+            fs::openat(CWD, format!("/proc/{pid}/stat"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let mut buffer = [0; 1024];
+        let length = io::read(&file, &mut buffer)?;
+        Ok::<_, Errno>(parse_stat(&buffer[..length]))
+    };
+    let found = read().ok().flatten();
+    found.is_some_and(|(state, found)| found == start && !matches!(state, b'Z' | b'X'))
+}
+
 fn ns_path(kind: NamespaceKind) -> String {
     format!("ns/{}", kind.proc_name())
 }
@@ -210,6 +224,9 @@ mod tests {
         let me = Process::open(pid).unwrap();
         assert!(me.is_alive());
         Process::open_recorded(pid, me.start()).unwrap();
+        assert!(is_running(pid, me.start()));
+        assert!(!is_running(pid, me.start() + 1));
+        assert!(!is_running(-1, me.start()));
         assert!(matches!(Process::open_recorded(pid, me.start() + 1), Err(ProcessError::Reused { .. })));
     }
 
@@ -229,6 +246,9 @@ mod tests {
             std::thread::yield_now();
         }
         assert!(matches!(Process::open(pid), Err(ProcessError::Gone(_))));
+        let mut buffer = [0; 1024];
+        let stat = read_small(CWD, &format!("/proc/{pid}/stat"), &mut buffer).unwrap();
+        assert!(!is_running(pid, parse_stat(stat).unwrap().1));
         child.wait().unwrap();
     }
 }

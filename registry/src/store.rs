@@ -94,20 +94,31 @@ impl Store {
     /// # Errors
     /// When the directory cannot be read.
     pub fn records(&self) -> Result<Vec<Listed>, Error> {
-        let mut records = Vec::new();
-        for name in self.list("containers")? {
-            let Some(id) = name.strip_suffix(".json") else { continue };
-            match self.read(&format!("containers/{name}")) {
-                Ok(Some(record)) if record.id.as_str() != id => {
-                    let cause = format!("it is that of {}", record.id);
-                    records.push((name.clone(), Err(Error::BadRecord { id: id.to_owned(), cause })));
-                }
-                Ok(Some(record)) => records.push((name, Ok(record))),
-                Ok(None) => {} // removed while we looked
-                Err(error) => records.push((name, Err(error))),
+        Ok(self.files()?.iter().filter_map(|name| self.listed(name)).collect())
+    }
+
+    /// The names of the files that hold records, for those who share the reading of them between threads.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn files(&self) -> Result<Vec<String>, Error> {
+        let mut names = self.list("containers")?;
+        names.retain(|name| name.ends_with(".json"));
+        Ok(names)
+    }
+
+    /// The record in this file, or what is wrong with it; none where it was removed since its name was read.
+    pub fn listed(&self, name: &str) -> Option<Listed> {
+        let id = name.strip_suffix(".json")?;
+        let record = match self.read(&format!("containers/{name}")) {
+            Ok(Some(record)) if record.id.as_str() != id => {
+                let cause = format!("it is that of {}", record.id);
+                Err(Error::BadRecord { id: id.to_owned(), cause })
             }
-        }
-        Ok(records)
+            Ok(record) => Ok(record?),
+            Err(error) => Err(error),
+        };
+        Some((name.to_owned(), record))
     }
 
     fn read(&self, file: &str) -> Result<Option<Record>, Error> {
@@ -118,17 +129,17 @@ impl Store {
             Err(Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(Error::BadRecord { id: id(), cause: errno.to_string() }),
         };
-        // One read takes what a record has; the buffer is no larger than most of them.
+        // One read takes what most records have; on a file it is short only at the end.
         let mut bytes = Vec::with_capacity(4096);
         loop {
             match io::read(&fd, rustix::buffer::spare_capacity(&mut bytes)) {
-                Ok(0) => break,
                 Ok(_) if bytes.len() > MAX_BYTES => {
                     return Err(Error::BadRecord {
                         id: id(),
                         cause: format!("larger than {MAX_BYTES} bytes"),
                     });
                 }
+                Ok(_) if bytes.len() < bytes.capacity() => break,
                 Ok(_) => bytes.reserve(4096),
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(Error::BadRecord { id: id(), cause: errno.to_string() }),

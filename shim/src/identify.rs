@@ -7,7 +7,7 @@ use crate::netlink::{self, Mac};
 use crate::output::Format;
 use crate::problem::Problem;
 use porthole_registry::config::Config;
-use porthole_registry::namespace::NamespaceId;
+use porthole_registry::namespace::{NamespaceId, NamespaceKind};
 use porthole_registry::process::Process;
 use porthole_registry::record::Record;
 use rustix::fd::AsFd;
@@ -17,6 +17,9 @@ use std::path::{Path, PathBuf};
 
 /// The kernel numbers namespaces from here on (PROC_DYNAMIC_FIRST); no process id is that large.
 const FIRST_INODE: u64 = 0xf000_0000 - 8;
+
+/// How many network namespaces are open at a time.
+const AT_ONCE: usize = 256;
 
 /// Something by which a pod can be told.
 #[derive(Debug, PartialEq, Eq)]
@@ -67,6 +70,18 @@ impl Trace {
     }
 }
 
+impl Trace {
+    /// The inode of the network namespace that it is in or names, where that can be told before the registry is read.
+    fn netns(&self) -> Option<u64> {
+        match self {
+            Self::Pid(pid) => Process::open(*pid).ok()?.namespace(NamespaceKind::Net).ok().map(|id| id.ino),
+            Self::Inode(ino) => Some(*ino),
+            Self::Netns(path) => NamespaceId::at(CWD, path).ok().map(|id| id.ino),
+            Self::Ip(_) | Self::Mac(_) | Self::Cgroup(_) | Self::Name(_) => None,
+        }
+    }
+}
+
 /// Runs the command.
 pub(crate) fn run(words: &str, config: &Config, format: Format) -> Result<ExitCode, Problem> {
     let forms = "pid, inode, IP, MAC, host interface, cgroup path or name below /run/netns; \
@@ -74,7 +89,15 @@ pub(crate) fn run(words: &str, config: &Config, format: Format) -> Result<ExitCo
     let trace = Trace::parse(words, &config.netns_dir).ok_or_else(|| {
         Problem::new(Exit::Usage, format!("{words:?} is nothing that a pod can be told by"), forms)
     })?;
-    let inventory = Inventory::read(config)?;
+    // Most are in one network namespace, where the index leads to their pod at once.
+    let near = trace.netns().map(|ino| Inventory::read_netns(config, ino)).transpose()?;
+    if let Some(inventory) = near.filter(|inventory| !inventory.pods.is_empty()) {
+        let found = find(&inventory, &trace)?;
+        if !found.is_empty() {
+            return show(&inventory, &found, format).map(|()| ExitCode::SUCCESS);
+        }
+    }
+    let inventory = Inventory::read_quickly(config)?;
     let found = find(&inventory, &trace)?;
     if found.is_empty() {
         let message = format!("{words:?} belongs to no registered pod");
@@ -148,27 +171,30 @@ impl Inventory {
 
 /// The pods that have an interface like this.
 fn by_link(inventory: &Inventory, wanted: impl Fn(&netlink::Link) -> bool) -> Found<'_> {
-    let opened = open_all(inventory);
-    let fds: Vec<_> = opened.iter().map(|(_, fd)| fd.as_fd()).collect();
-    let links = netlink::links_of_many(&fds);
+    let pods = isolated(inventory);
+    let links = netlink::links_of_each(&pods, |pod| inventory.open_netns(pod).ok());
     let has = |links: &Result<Vec<netlink::Link>, netlink::Error>| {
         links.as_ref().is_ok_and(|links| links.iter().any(&wanted))
     };
-    opened.iter().zip(&links).filter(|(_, links)| has(links)).map(|((pod, _), _)| (*pod, None)).collect()
+    pods.into_iter().zip(&links).filter(|(_, links)| has(links)).map(|(pod, _)| (pod, None)).collect()
 }
 
 /// The pod at the other end of a host interface.
 fn by_interface<'a>(inventory: &'a Inventory, name: &str) -> Found<'a> {
-    let opened = open_all(inventory);
-    let fds: Vec<_> = opened.iter().map(|(_, fd)| fd.as_fd()).collect();
-    let found = netlink::behind_host_veth(name, &fds).ok().flatten();
-    found.and_then(|at| opened.get(at)).map(|(pod, _)| (*pod, None)).into_iter().collect()
+    // In parts, as there may be more pods than a process may have open files.
+    let found = isolated(inventory).chunks(AT_ONCE).find_map(|pods| {
+        let open = |pod: &&'a Pod| Some((*pod, inventory.open_netns(pod).ok()?));
+        let opened: Vec<_> = pods.iter().filter_map(open).collect();
+        let fds: Vec<_> = opened.iter().map(|(_, fd)| fd.as_fd()).collect();
+        let at = netlink::behind_host_veth(name, &fds).ok().flatten()?;
+        opened.get(at).map(|(pod, _)| *pod)
+    });
+    found.map(|pod| (pod, None)).into_iter().collect()
 }
 
-/// The pods' network namespaces, without the host's.
-fn open_all(inventory: &Inventory) -> Vec<(&Pod, rustix::fd::OwnedFd)> {
-    let own = inventory.pods.iter().filter(|pod| !pod.on_host_network);
-    own.filter_map(|pod| Some((pod, inventory.open_netns(pod).ok()?))).collect()
+/// The pods that are not on the host's network.
+fn isolated(inventory: &Inventory) -> Vec<&Pod> {
+    inventory.pods.iter().filter(|pod| !pod.on_host_network).collect()
 }
 
 #[cfg(test)]

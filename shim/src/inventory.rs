@@ -3,6 +3,7 @@
 use crate::exit::Exit;
 use crate::names::{self, Stamp};
 use crate::problem::Problem;
+use crate::share;
 use crate::target::Selector;
 use porthole_registry::config::Config;
 use porthole_registry::container_id::ContainerId;
@@ -13,7 +14,7 @@ use porthole_registry::naming::PinName;
 use porthole_registry::process::Process;
 use porthole_registry::record::Record;
 use porthole_registry::registration::Registry;
-use porthole_registry::store::Store;
+use porthole_registry::store::{Listed, Store};
 use porthole_registry::{Error, Found, NetnsDir};
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -70,18 +71,21 @@ enum Key {
 impl Inventory {
     /// Reads the registry. That there is none yet is no error.
     pub(crate) fn read(config: &Config) -> Result<Self, Problem> {
-        let boot_id = boot_id().map_err(|errno| Problem::failed(format!("read the boot id: {errno}")))?;
-        let mut inventory = Self { pods: Vec::new(), boot_id, bad: Vec::new(), config: config.clone() };
+        Self::read_by(config, |store, files| files.iter().filter_map(|file| store.listed(file)).collect())
+    }
+
+    /// Like [`Inventory::read`], with the help of a second thread: for commands that only look.
+    pub(crate) fn read_quickly(config: &Config) -> Result<Self, Problem> {
+        Self::read_by(config, |store, files| {
+            share::map(files, |file| store.listed(file)).into_iter().flatten().collect()
+        })
+    }
+
+    fn read_by(config: &Config, read: impl Fn(&Store, &[String]) -> Vec<Listed>) -> Result<Self, Problem> {
+        let mut inventory = Self::empty(config)?;
         let Some(store) = Store::open(&config.run_dir)? else { return Ok(inventory) };
         let stamp = Stamp::of(&store);
-        let mut records = Vec::new();
-        for (_, record) in store.records()? {
-            match record {
-                Ok(record) => records.push(record),
-                Err(error) => inventory.bad.push(error),
-            }
-        }
-        inventory.pods = pods(records);
+        inventory.take(read(&store, &store.files()?));
         let known: HashMap<u64, usize> =
             inventory.pods.iter().enumerate().filter_map(|(at, pod)| Some((pod.netns?.ino, at))).collect();
         for ino in store.idle()? {
@@ -118,8 +122,39 @@ impl Inventory {
         for ino in selected.idle {
             pods.extend(idle_pod(&store, config, ino)?);
         }
+        Ok(Some(Self { pods, ..Self::empty(config)? }))
+    }
+
+    /// Reads what the registry's index has below a network namespace, and nothing else: the one pod that is there, or none.
+    /// Costs the same however many pods there are.
+    pub(crate) fn read_netns(config: &Config, ino: u64) -> Result<Self, Problem> {
+        let mut inventory = Self::empty(config)?;
+        let Some(store) = Store::open(&config.run_dir)? else { return Ok(inventory) };
+        let files = store.members(ino)?.into_iter().map(|id| format!("{id}.json"));
+        inventory.take(files.filter_map(|file| store.listed(&file)).collect());
+        // The kernel hands numbers out again: a record of the one before may be there still.
+        inventory.pods.retain(|pod| pod.netns.is_some_and(|id| id.ino == ino));
+        if inventory.pods.is_empty() {
+            inventory.pods.extend(idle_pod(&store, config, ino)?);
+        }
+        Ok(inventory)
+    }
+
+    fn empty(config: &Config) -> Result<Self, Problem> {
         let boot_id = boot_id().map_err(|errno| Problem::failed(format!("read the boot id: {errno}")))?;
-        Ok(Some(Self { pods, boot_id, bad: Vec::new(), config: config.clone() }))
+        Ok(Self { pods: Vec::new(), boot_id, bad: Vec::new(), config: config.clone() })
+    }
+
+    /// Sorts records into pods.
+    fn take(&mut self, listed: Vec<Listed>) {
+        let mut records = Vec::with_capacity(listed.len());
+        for (_, record) in listed {
+            match record {
+                Ok(record) => records.push(record),
+                Err(error) => self.bad.push(error),
+            }
+        }
+        self.pods = pods(records);
     }
 
     /// The registry to change.

@@ -4,6 +4,7 @@ use crate::exit::ExitCode;
 use crate::inventory::{Inventory, Pod};
 use crate::output::{Format, or_dash, print, print_json, table};
 use crate::problem::Problem;
+use crate::share;
 use porthole_registry::config::Config;
 use porthole_registry::identity::{Engine, Kind};
 use porthole_registry::namespace::NamespaceKind;
@@ -51,7 +52,7 @@ pub(crate) struct Row<'a> {
 /// Runs the command.
 pub(crate) fn run(args: &ListArgs, config: &Config, format: Format) -> Result<ExitCode, Problem> {
     loop {
-        let inventory = Inventory::read(config)?;
+        let inventory = Inventory::read_quickly(config)?;
         for error in &inventory.bad {
             crate::output::to_stderr(&format!("porthole: {error}; {}", error.remedy().unwrap_or_default()));
         }
@@ -68,9 +69,10 @@ pub(crate) fn run(args: &ListArgs, config: &Config, format: Format) -> Result<Ex
 }
 
 fn render(args: &ListArgs, inventory: &Inventory, format: Format) -> Result<String, Problem> {
-    let addresses = inventory.addresses();
-    let pods = inventory.pods.iter().zip(&addresses).filter(|(pod, _)| args.selects(pod));
-    let rows: Vec<_> = pods.flat_map(|(pod, ips)| rows(inventory, pod, ips, format, args)).collect();
+    let pods = inventory.pods.iter().filter(|pod| args.selects(pod));
+    let chosen: Vec<_> = pods.map(|pod| Chosen::of(pod, format, args)).collect();
+    let looks = look(inventory, &chosen);
+    let rows = rows(&chosen, &looks);
     if format == Format::Json {
         let text =
             serde_json::to_string_pretty(&rows).map_err(|e| Problem::failed(format!("write JSON: {e}")))?;
@@ -79,25 +81,20 @@ fn render(args: &ListArgs, inventory: &Inventory, format: Format) -> Result<Stri
     Ok(as_table(&rows, format, args.all_namespaces_types))
 }
 
-/// The rows of one pod, for other commands that show it the same way.
+/// These pods and containers, for other commands that show them the same way.
 pub(crate) fn show(
     inventory: &Inventory,
     found: &[(&Pod, Option<&Record>)],
     format: Format,
 ) -> Result<(), Problem> {
-    let addresses = inventory.addresses();
-    let of = |pod: &Pod| {
-        inventory.pods.iter().position(|other| std::ptr::eq(other, pod)).and_then(|at| addresses.get(at))
+    let choose = |&(pod, record): &(_, Option<_>)| match record {
+        Some(record) => Chosen { pod, containers: vec![record] },
+        None => Chosen::of(pod, format, &ListArgs::default()),
     };
-    let mut all = Vec::new();
-    for (pod, record) in found {
-        let ips = of(pod).map(Vec::as_slice).unwrap_or_default();
-        match record {
-            Some(record) => all.push(row(inventory, pod, Some(record), ips)),
-            None => all.extend(rows(inventory, pod, ips, format, &ListArgs::default())),
-        }
-    }
-    if format == Format::Json { print_json(&all) } else { print(&as_table(&all, format, false)) }
+    let chosen: Vec<_> = found.iter().map(choose).collect();
+    let looks = look(inventory, &chosen);
+    let rows = rows(&chosen, &looks);
+    if format == Format::Json { print_json(&rows) } else { print(&as_table(&rows, format, false)) }
 }
 
 impl ListArgs {
@@ -118,26 +115,54 @@ impl ListArgs {
     }
 }
 
-/// The sandbox has a row of its own only where it is all there is, or where everything is asked for.
-fn rows<'a>(
-    inventory: &Inventory,
+/// A pod, and those of its containers that have a row; a pod without containers has one itself.
+struct Chosen<'a> {
     pod: &'a Pod,
-    ips: &'a [IpAddr],
-    format: Format,
-    args: &ListArgs,
-) -> Vec<Row<'a>> {
-    if pod.containers.is_empty() {
-        return vec![row(inventory, pod, None, ips)];
-    }
-    let alone = pod.containers.iter().all(|record| record.kind == Kind::Sandbox);
-    let shown = pod.containers.iter().filter(|record| {
-        (alone || record.kind == Kind::Container || format != Format::Table)
-            && args.selects_engine(record.engine)
-    });
-    shown.map(|record| row(inventory, pod, Some(record), ips)).collect()
+    containers: Vec<&'a Record>,
 }
 
-fn row<'a>(inventory: &Inventory, pod: &'a Pod, record: Option<&'a Record>, ips: &'a [IpAddr]) -> Row<'a> {
+impl<'a> Chosen<'a> {
+    /// The sandbox has a row of its own only where it is all there is, or where everything is asked for.
+    fn of(pod: &'a Pod, format: Format, args: &ListArgs) -> Self {
+        let alone = pod.containers.iter().all(|record| record.kind == Kind::Sandbox);
+        let containers = pod.containers.iter().filter(|record| {
+            (alone || record.kind == Kind::Container || format != Format::Table)
+                && args.selects_engine(record.engine)
+        });
+        Self { pod, containers: containers.collect() }
+    }
+}
+
+/// What only the kernel knows of a pod.
+struct Look {
+    ips: Vec<IpAddr>,
+    /// Whether each of the chosen containers runs.
+    running: Vec<bool>,
+}
+
+/// Asks the kernel, for all pods at once.
+fn look(inventory: &Inventory, chosen: &[Chosen<'_>]) -> Vec<Look> {
+    let pods: Vec<_> = chosen.iter().map(|chosen| chosen.pod).collect();
+    let running = share::map(chosen, |chosen| {
+        chosen.containers.iter().map(|record| record.is_running(&inventory.boot_id)).collect()
+    });
+    let looks = inventory.addresses(&pods).into_iter().zip(running);
+    looks.map(|(ips, running)| Look { ips, running }).collect()
+}
+
+fn rows<'a>(chosen: &[Chosen<'a>], looks: &'a [Look]) -> Vec<Row<'a>> {
+    let of_one = |(chosen, look): (&Chosen<'a>, &'a Look)| {
+        let row = |record: Option<&'a Record>, running| row(chosen.pod, record, &look.ips, running);
+        if chosen.pod.containers.is_empty() {
+            return vec![row(None, false)];
+        }
+        let containers = chosen.containers.iter().zip(&look.running);
+        containers.map(|(record, running)| row(Some(record), *running)).collect()
+    };
+    chosen.iter().zip(looks).flat_map(of_one).collect()
+}
+
+fn row<'a>(pod: &'a Pod, record: Option<&'a Record>, ips: &'a [IpAddr], running: bool) -> Row<'a> {
     Row {
         pod: &pod.name,
         namespace: pod.namespace.as_deref(),
@@ -146,7 +171,7 @@ fn row<'a>(inventory: &Inventory, pod: &'a Pod, record: Option<&'a Record>, ips:
         netns: pod.netns.map(|id| id.ino),
         host_network: pod.on_host_network,
         ips,
-        running: record.is_some_and(|record| inventory.process(record).is_some()),
+        running,
         record,
     }
 }

@@ -20,6 +20,7 @@ mod netlink;
 mod output;
 mod problem;
 mod reconcile;
+mod share;
 mod sys;
 mod target;
 

@@ -225,28 +225,24 @@ impl Inventory {
 
     /// The pods that have this address. Two can: addresses are unique only within one network.
     pub(crate) fn by_ip(&self, ip: IpAddr) -> Result<Vec<&Pod>, Problem> {
-        let addresses = self.addresses();
-        Ok(self
-            .pods
-            .iter()
+        let pods: Vec<_> = self.pods.iter().collect();
+        let addresses = self.addresses(&pods);
+        Ok(pods
+            .into_iter()
             .zip(addresses)
             .filter(|(_, found)| found.contains(&ip))
             .map(|(pod, _)| pod)
             .collect())
     }
 
-    /// The addresses of every pod, in order; none for those on the host's network.
-    pub(crate) fn addresses(&self) -> Vec<Vec<IpAddr>> {
-        use rustix::fd::AsFd;
-        let opened: Vec<_> = self
-            .pods
-            .iter()
-            .map(|pod| if pod.on_host_network { None } else { self.open_netns(pod).ok() })
-            .collect();
-        let fds: Vec<_> = opened.iter().flatten().map(AsFd::as_fd).collect();
-        let mut answers = crate::netlink::addresses_of_many(&fds).into_iter();
-        // A namespace that cannot be asked has no addresses to show; `inspect` says why.
-        opened.iter().map(|fd| fd.as_ref().and_then(|_| answers.next()?.ok()).unwrap_or_default()).collect()
+    /// The addresses of these pods, in order; none for those on the host's network. A namespace that cannot be asked has
+    /// no addresses to show; `inspect` says why.
+    pub(crate) fn addresses(&self, pods: &[&Pod]) -> Vec<Vec<IpAddr>> {
+        let own: Vec<_> = pods.iter().filter(|pod| !pod.on_host_network).collect();
+        let mut answers =
+            crate::netlink::addresses_of_each(&own, |pod| self.open_netns(pod).ok()).into_iter();
+        let answer = |pod: &&Pod| if pod.on_host_network { None } else { answers.next()?.ok() };
+        pods.iter().map(answer).map(Option::unwrap_or_default).collect()
     }
 }
 

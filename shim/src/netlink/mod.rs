@@ -12,7 +12,7 @@ mod visit;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
@@ -20,7 +20,7 @@ use serde::{Serialize, Serializer};
 pub use configure::{VethPair, add_address, bring_up, create_veth, delete_link};
 pub use peer::{HostVeth, behind_host_veth, host_links, host_veth};
 pub use socket::RouteSocket;
-pub use visit::{visit, visit_many};
+pub use visit::{visit, visit_each};
 
 /// A step of the conversation with the kernel that failed.
 #[derive(Debug, thiserror::Error)]
@@ -150,15 +150,21 @@ pub fn own_addresses() -> Result<Vec<(IpAddr, u8)>, Error> {
     Ok(links.into_iter().flat_map(|link| link.addresses).collect())
 }
 
-/// The addresses by which a namespace can be reached from outside it, for each namespace given, in order: no loopback and
-/// no link-local ones. Costs one dump a namespace, shared between two threads.
-pub fn addresses_of_many(namespaces: &[BorrowedFd<'_>]) -> Vec<Result<Vec<IpAddr>, Error>> {
-    visit_many(namespaces, links::reachable_addresses)
+/// The addresses by which a namespace can be reached from outside it, for the namespace that `open` finds for each item, in
+/// order: no loopback and no link-local ones. Costs one dump a namespace, shared between two threads.
+pub fn addresses_of_each<I: Sync>(
+    items: &[I],
+    open: impl Fn(&I) -> Option<OwnedFd> + Sync,
+) -> Vec<Result<Vec<IpAddr>, Error>> {
+    visit_each(items, open, links::reachable_addresses)
 }
 
-/// [`addresses`] for many namespaces, in order.
-pub fn links_of_many(namespaces: &[BorrowedFd<'_>]) -> Vec<Result<Vec<Link>, Error>> {
-    visit_many(namespaces, links::with_addresses)
+/// [`addresses`] for the namespace that `open` finds for each item, in order.
+pub fn links_of_each<I: Sync>(
+    items: &[I],
+    open: impl Fn(&I) -> Option<OwnedFd> + Sync,
+) -> Vec<Result<Vec<Link>, Error>> {
+    visit_each(items, open, links::with_addresses)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Asking in other network namespaces: threads that go there, one after the other, and end.
 
-use std::os::fd::BorrowedFd;
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::resume_unwind;
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 
@@ -28,23 +29,25 @@ pub fn visit<T: Send>(
     })
 }
 
-/// Runs `ask` in every namespace. One that cannot be entered or asked is an error in its place, no more.
-pub fn visit_many<T: Send>(
-    namespaces: &[BorrowedFd<'_>],
+/// Runs `ask` in the namespace that `open` finds for each item. One that cannot be opened, entered or asked is an error in
+/// its place, no more. Few are open at a time, so that there can be more of them than a process may have open files.
+pub fn visit_each<I: Sync, F: AsFd, T: Send>(
+    items: &[I],
+    open: impl Fn(&I) -> Option<F> + Sync,
     ask: impl Fn(&mut RouteSocket) -> Result<T, Error> + Sync,
 ) -> Vec<Result<T, Error>> {
-    if namespaces.is_empty() {
+    if items.is_empty() {
         return Vec::new();
     }
-    let workers = if namespaces.len() < WORTH_A_SECOND { 1 } else { WORKERS };
-    let share = namespaces.len().div_ceil(workers);
+    let workers = if items.len() < WORTH_A_SECOND { 1 } else { WORKERS };
+    let share = items.len().div_ceil(workers);
     std::thread::scope(|scope| {
-        let ask = &ask;
-        let started: Vec<_> = namespaces
+        let (open, ask) = (&open, &ask);
+        let started: Vec<_> = items
             .chunks(share)
-            .map(|part| (part.len(), spawn(scope, move || tour(part, ask))))
+            .map(|part| (part.len(), spawn(scope, move || tour(part, open, ask))))
             .collect();
-        let mut results = Vec::with_capacity(namespaces.len());
+        let mut results = Vec::with_capacity(items.len());
         for (size, worker) in started {
             match worker {
                 Ok(worker) => results.extend(join(worker)),
@@ -58,15 +61,17 @@ pub fn visit_many<T: Send>(
     })
 }
 
-fn tour<T>(
-    namespaces: &[BorrowedFd<'_>],
+fn tour<I, F: AsFd, T>(
+    items: &[I],
+    open: impl Fn(&I) -> Option<F>,
     ask: impl Fn(&mut RouteSocket) -> Result<T, Error>,
 ) -> Vec<Result<T, Error>> {
     let mut buffer = Vec::new();
-    namespaces
+    items
         .iter()
-        .map(|netns| {
-            enter(*netns)?;
+        .map(|item| {
+            let netns = open(item).ok_or_else(|| Error::Enter(ErrorKind::NotFound.into()))?;
+            enter(netns.as_fd())?;
             let mut socket = RouteSocket::with_buffer(std::mem::take(&mut buffer))?;
             let answer = ask(&mut socket);
             buffer = socket.into_buffer();
@@ -111,8 +116,10 @@ mod tests {
     #[test]
     fn what_is_no_network_namespace_is_an_error_in_its_place() {
         let file = File::open("/proc/self/status").unwrap();
-        let answers = visit_many(&[file.as_fd(); 40], |_| Ok(()));
+        let answers = visit_each(&[file.as_fd(); 40], |fd| Some(*fd), |_| Ok(()));
         assert_eq!(answers.len(), 40);
         assert!(answers.iter().all(|a| matches!(a, Err(Error::Enter(_)))));
+        let absent = visit_each(&[(); 40], |()| None::<File>, |_| Ok(()));
+        assert!(absent.iter().all(|a| matches!(a, Err(Error::Enter(_)))));
     }
 }

@@ -1,7 +1,10 @@
 //! `porthole exec` against `nsenter` and `ip netns exec`.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
+
+use porthole_tests::Node;
 
 use crate::measure::{Effort, Series, in_turn, time, time_at_once};
 use crate::pods::Pod;
@@ -39,6 +42,16 @@ fn commands(programs: &Programs, pod: &Pod) -> [impl Fn() -> Command; 3] {
         command(&programs.nsenter, words(&["-t", &pid, "-n", "true"])),
         command(&programs.ip, words(&["netns", "exec", &pod.name, "true"])),
     ]
+}
+
+/// Takes away what `exec` prepares once and keeps for the next time.
+pub fn forget_view(node: &Node) {
+    let dir = node.run_dir().join("view");
+    node.unmount_all(&dir.join("mnt"));
+    node.unmount_all(&dir);
+    if dir.is_dir() {
+        fs::remove_dir_all(&dir).expect("remove the prepared view");
+    }
 }
 
 impl Results {

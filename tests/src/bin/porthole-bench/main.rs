@@ -13,6 +13,7 @@ mod runtimes;
 mod size;
 mod soak;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::{env, fs};
 
@@ -100,15 +101,16 @@ fn measure_all(node: &Node) {
         pods.release(&programs);
     }
     drop(everything);
+    exec::forget_view(node);
     step("soak");
     soak::measure(&programs, node, effort, &mut report);
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/benchmarks.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("docs").join("benchmarks.md");
     let text = report.finish();
     println!("{text}");
     if effort.is_quick() {
-        println!("A smoke run: {path} stays as it was.");
+        println!("A smoke run: docs/benchmarks.md stays as it was.");
     } else {
-        fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs")).expect("make docs");
+        fs::create_dir_all(path.parent().expect("docs")).expect("make docs");
         fs::write(path, text).expect("write docs/benchmarks.md");
     }
 }

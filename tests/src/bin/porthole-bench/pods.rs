@@ -45,7 +45,7 @@ impl Pods {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut processes = command.spawn().expect("start the pods");
         let output = BufReader::new(processes.stdout.take().expect("their pids"));
-        let pids = output.lines().map(|line| line.expect("a pid").parse().expect("a number"));
+        let pids = output.lines().take(count).map(|line| line.expect("a pid").parse().expect("a number"));
         let pods: Vec<_> = (first..).zip(pids).map(|(number, pid)| Pod::new(node, number, pid)).collect();
         assert_eq!(pods.len(), count, "pods could not be started: too little memory, or too many processes?");
         Self { pods, processes }
