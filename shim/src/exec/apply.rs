@@ -16,12 +16,12 @@ use rustix::thread::{no_new_privs, set_no_new_privs};
 use super::Target;
 use super::capabilities::Status;
 use super::error::{ExecError, Step};
-use super::namespaces::Namespace;
 use super::plan::{Directory, Opened, Plan};
 use super::pty::{Pty, Slave};
 use super::view::{Start, assemble};
 use super::wait::{self, Signals};
 use crate::sys::{self, Fork};
+use porthole_registry::namespace::NamespaceKind;
 
 /// Runs the command; the status is its own.
 pub(crate) fn apply(plan: &Plan, target: &Target, opened: &Opened, run_dir: &Path) -> Result<u8, ExecError> {
@@ -49,7 +49,7 @@ pub(crate) fn apply(plan: &Plan, target: &Target, opened: &Opened, run_dir: &Pat
         report.status
     };
     let failed = Step::Fork.failed("the command's");
-    let child = if plan.hostile() || plan.namespaces.has(Namespace::Time) {
+    let child = if plan.hostile() || plan.namespaces.has(NamespaceKind::Time) {
         // What is inside must not be able to keep us standing still; and the kernel moves no shared memory into
         // another time namespace.
         match sys::fork().map_err(failed)? {

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use super::capabilities::{Capabilities, Profile};
 use super::environment::Variable;
 use super::error::{ExecError, Step};
-use super::namespaces::{Namespace, Selection};
+use super::namespaces::Selection;
+use porthole_registry::namespace::NamespaceKind;
 
 /// Options of `porthole exec`, after its target.
 ///
@@ -173,20 +174,20 @@ fn selection(args: &ExecArgs) -> Selection {
         return Selection::All;
     }
     let flags = [
-        (args.net, Namespace::Net),
-        (args.mount, Namespace::Mount),
-        (args.uts, Namespace::Uts),
-        (args.ipc, Namespace::Ipc),
-        (args.pid, Namespace::Pid),
-        (args.cgroup, Namespace::Cgroup),
-        (args.user, Namespace::User),
-        (args.time, Namespace::Time),
+        (args.net, NamespaceKind::Net),
+        (args.mount, NamespaceKind::Mnt),
+        (args.uts, NamespaceKind::Uts),
+        (args.ipc, NamespaceKind::Ipc),
+        (args.pid, NamespaceKind::Pid),
+        (args.cgroup, NamespaceKind::Cgroup),
+        (args.user, NamespaceKind::User),
+        (args.time, NamespaceKind::Time),
     ];
     let named: BTreeSet<_> =
         flags.into_iter().filter_map(|(given, namespace)| given.then_some(namespace)).collect();
     // -r and -w alone are about the host's view of the target: nsenter joins nothing for them, and neither do we.
     let nothing_named = named.is_empty() && args.root.is_none();
-    Selection::These(if nothing_named { BTreeSet::from([Namespace::Net]) } else { named })
+    Selection::These(if nothing_named { BTreeSet::from([NamespaceKind::Net]) } else { named })
 }
 
 #[cfg(test)]
@@ -208,29 +209,29 @@ mod tests {
         Request::try_from(&line.exec).unwrap()
     }
 
-    fn these(namespaces: &[Namespace]) -> Selection {
+    fn these(namespaces: &[NamespaceKind]) -> Selection {
         Selection::These(namespaces.iter().copied().collect())
     }
 
     #[test]
     fn without_a_namespace_option_the_network_namespace_is_joined() {
-        assert_eq!(request("T true").namespaces, these(&[Namespace::Net]));
-        assert_eq!(request("T -w=/tmp -- true").namespaces, these(&[Namespace::Net]));
+        assert_eq!(request("T true").namespaces, these(&[NamespaceKind::Net]));
+        assert_eq!(request("T -w=/tmp -- true").namespaces, these(&[NamespaceKind::Net]));
     }
 
     #[test]
     fn namespace_options_name_exactly_what_is_joined_as_with_nsenter() {
-        assert_eq!(request("T -m -- true").namespaces, these(&[Namespace::Mount]));
-        assert_eq!(request("T -mn true").namespaces, these(&[Namespace::Mount, Namespace::Net]));
+        assert_eq!(request("T -m -- true").namespaces, these(&[NamespaceKind::Mnt]));
+        assert_eq!(request("T -mn true").namespaces, these(&[NamespaceKind::Mnt, NamespaceKind::Net]));
         assert_eq!(
             request("T --uts --ipc --pid --cgroup --user --time true").namespaces,
             these(&[
-                Namespace::Uts,
-                Namespace::Ipc,
-                Namespace::Pid,
-                Namespace::Cgroup,
-                Namespace::User,
-                Namespace::Time
+                NamespaceKind::Uts,
+                NamespaceKind::Ipc,
+                NamespaceKind::Pid,
+                NamespaceKind::Cgroup,
+                NamespaceKind::User,
+                NamespaceKind::Time
             ])
         );
         assert_eq!(request("T -a true").namespaces, Selection::All);
@@ -240,7 +241,7 @@ mod tests {
     fn options_after_the_command_are_the_commands_own() {
         let request = request("T ping -c 1 -n 127.0.0.1");
         assert_eq!(request.command, ["ping", "-c", "1", "-n", "127.0.0.1"]);
-        assert_eq!(request.namespaces, these(&[Namespace::Net]));
+        assert_eq!(request.namespaces, these(&[NamespaceKind::Net]));
     }
 
     #[test]

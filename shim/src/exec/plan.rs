@@ -19,8 +19,9 @@ use super::dns::Dns;
 use super::environment::{Account, Environment};
 use super::error::{ExecError, Step};
 use super::ids::{IdMap, Ids};
-use super::namespaces::{Joins, Namespace};
+use super::namespaces::Joins;
 use super::view::{Contents, View, is_mount_point};
+use porthole_registry::namespace::NamespaceKind;
 
 /// Who asks, read once.
 #[derive(Debug, Clone, Default)]
@@ -136,7 +137,7 @@ impl Plan {
             ));
         }
         let namespaces = Joins::resolve(&request.namespaces, target)?;
-        let maps = match (&target.process, namespaces.has(Namespace::User)) {
+        let maps = match (&target.process, namespaces.has(NamespaceKind::User)) {
             (Some(process), true) => Some((IdMap::of(process, "uid_map")?, IdMap::of(process, "gid_map")?)),
             _ => None,
         };
@@ -144,13 +145,13 @@ impl Plan {
         // In a user namespace that one joins, one has everything there is.
         let available = if maps.is_some() { every_capability() } else { caller.available };
         let capabilities = Sets::resolve(request.profile, request.add, request.drop, available)?;
-        let inside = namespaces.has(Namespace::Mount) || maps.is_some();
+        let inside = namespaces.has(NamespaceKind::Mnt) || maps.is_some();
         let account = Account::resolve(&ids, caller, inside, || std::fs::read_to_string("/etc/passwd").ok());
         let environment = Environment::resolve(caller, &account, &target.label, &request.variables);
         let words = command::or_shell(&request.command, caller);
         let root =
             request.root.as_ref().map(|place| open_place(place, target, "root", Step::Root)).transpose()?;
-        let entered = namespaces.has(Namespace::Mount) || root.is_some();
+        let entered = namespaces.has(NamespaceKind::Mnt) || root.is_some();
         let (working_directory, directory) = directory(request, target, caller, entered)?;
         let view = if entered {
             View::Entered
@@ -196,9 +197,9 @@ fn view(
     words: &[OsString],
     environment: &Environment,
 ) -> Result<View, ExecError> {
-    let net = namespaces.has(Namespace::Net);
+    let net = namespaces.has(NamespaceKind::Net);
     let dns = if net { Dns::resolve(target)? } else { Dns::default() };
-    let procfs = namespaces.has(Namespace::Pid);
+    let procfs = namespaces.has(NamespaceKind::Pid);
     if request.profile == Profile::Sysadmin {
         return Ok(View::Host(Contents {
             trees: Vec::new(),
@@ -210,7 +211,7 @@ fn view(
         }));
     }
     // Root without capabilities still owns the disks' device files.
-    let small_dev = ids.uid().is_none_or(|uid| uid == 0) && !namespaces.has(Namespace::User);
+    let small_dev = ids.uid().is_none_or(|uid| uid == 0) && !namespaces.has(NamespaceKind::User);
     let mut programs: Vec<PathBuf> = std::env::split_paths(environment.path()).collect();
     programs.extend(words.first().map(Path::new).and_then(Path::parent).map(Path::to_owned));
     let trees = Contents::trees(directory.in_view(), &programs, procfs, small_dev, is_mount_point);
@@ -320,7 +321,7 @@ mod tests {
         let trees = Contents::trees(Path::new("/srv"), &[], false, false, |point| point == Path::new("/dev"));
         Plan {
             target: "shop/web-0".into(),
-            namespaces: Joins(vec![Join { namespace: Namespace::Net, inode: 42 }]),
+            namespaces: Joins(vec![Join { namespace: NamespaceKind::Net, inode: 42 }]),
             view: View::Confined(Contents {
                 trees,
                 sysfs: true,
@@ -383,8 +384,8 @@ mod tests {
             plan.namespaces.0.push(Join { namespace, inode: 1 });
             plan.hostile()
         };
-        assert!(!plan().hostile() && !with(Namespace::Uts) && !with(Namespace::Ipc));
-        assert!(with(Namespace::Mount) && with(Namespace::Pid) && with(Namespace::User));
+        assert!(!plan().hostile() && !with(NamespaceKind::Uts) && !with(NamespaceKind::Ipc));
+        assert!(with(NamespaceKind::Mnt) && with(NamespaceKind::Pid) && with(NamespaceKind::User));
         assert!(Plan { root: Some("/".into()), ..plan() }.hostile());
     }
 }
