@@ -15,9 +15,10 @@ use crate::report::{Report, Table};
 const CROWD: usize = 100;
 
 const WHY: &str = "\
-Where the time goes: `nsenter -t PID -n` is one `setns` and one `exec`. `porthole exec` finds the pod in the registry, takes \
-away what the command may not have, and gives it the pod's files in a mount namespace of its own; making and ending that \
-namespace is the larger part, as it is of `ip netns exec`.";
+Where the time goes: `nsenter -t PID -n` is one `setns` and one `exec`. With few mounts the difference is what `porthole exec` \
+does besides: it takes away what the command may not have, and gives it the pod's files in a mount namespace of its own. \
+With many records most of it is reading them, one file each: a name may be that of a pod, of a container or the beginning \
+of an id, and one that is ambiguous is refused.";
 
 /// All that was measured.
 #[derive(Debug, Default)]

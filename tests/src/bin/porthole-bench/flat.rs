@@ -54,7 +54,10 @@ impl EmptyNode {
         let mut process = command.spawn().expect("start a node");
         let ask = process.stdin.take();
         let answers = BufReader::new(process.stdout.take().expect("its output"));
-        Self { process, ask, answers }
+        let mut node = Self { process, ask, answers };
+        // It begins as a copy of this one's mounts: no pin may come between before it has its own.
+        node.sample();
+        node
     }
 
     fn sample(&mut self) -> Sample {

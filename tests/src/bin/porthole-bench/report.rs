@@ -96,7 +96,8 @@ of medians are there to see what a ratio is made of.
 - Everything happens on a node of its own: new pid, mount and network namespaces, a tmpfs at `/run`, shared propagation as
   under systemd. The run fails if anything is left on it at the end: a mount, a file, a process, a cgroup.
 - The hook is the one that is installed (`--profile hook`), so is `porthole` (`--release`). Small programs in C are compiled
-  with `gcc -O2 -static`. Every container has a network namespace of its own, and a configuration of 8 KiB.
+  with `gcc -O2 -static`. Every pod has a network namespace of its own, and, where the hook alone is
+  measured, a configuration of 8 KiB.
 ";
 
 const HEADER: &str = "\
@@ -159,7 +160,8 @@ fn version(program: &str, option: &str) -> String {
     let output = Command::new(program).arg(option).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     let line = text.lines().next().unwrap_or_default();
-    line.split(',').next().unwrap_or_default().to_owned()
+    // iproute2's own is behind a comma, and a library's behind another.
+    line.trim_start_matches("ip utility, ").split(',').next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
