@@ -9,7 +9,7 @@ use crate::error::{Error, Step};
 use crate::identity::PodRef;
 use crate::lock::Lock;
 use crate::naming::PinName;
-use crate::store::{Store, gone};
+use crate::store::{IDLE, Store, gone};
 use rustix::fs::{self, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
@@ -85,7 +85,8 @@ impl Store {
 
     fn make_entry(&self, ino: u64) -> Result<(), Error> {
         let entry = format!("netns/{ino}");
-        match fs::mkdirat(self.dir(), &entry, Mode::from_raw_mode(0o755)) {
+        let make = || fs::mkdirat(self.dir(), &entry, Mode::from_raw_mode(0o755));
+        match self.within(PINNED, make) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
             Err(errno) => Err(Step::Index.on(self.subject(&entry))(errno)),
         }
@@ -154,7 +155,8 @@ impl Store {
     pub(crate) fn shelve(&self, lock: &Lock, ino: u64) -> Result<(), Error> {
         self.set_idle(lock, ino, false)?;
         let (from, to) = (format!("{PINNED}/{ino}"), format!("{GOING}/{ino}"));
-        fs::renameat(self.dir(), &from, self.dir(), &to).map_err(Step::Index.on(self.subject(&to)))
+        self.within(GOING, || fs::renameat(self.dir(), &from, self.dir(), &to))
+            .map_err(Step::Index.on(self.subject(&to)))
     }
 
     /// Removes what was moved there; that it is gone already is as good.
@@ -191,7 +193,7 @@ impl Store {
         let file = format!("idle/{ino}");
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let done = if idle {
-            fs::openat(self.dir(), &file, flags, Mode::from_raw_mode(0o644)).map(drop)
+            self.within(IDLE, || fs::openat(self.dir(), &file, flags, Mode::from_raw_mode(0o644))).map(drop)
         } else {
             gone(fs::unlinkat(self.dir(), &file, AtFlags::empty()))
         };
@@ -205,5 +207,35 @@ impl Store {
     /// When the directory cannot be read.
     pub fn idle(&self) -> Result<Vec<u64>, Error> {
         Ok(self.list("idle")?.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deadline::Deadline;
+
+    #[test]
+    fn a_directory_of_the_registry_that_has_gone_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::create(dir.path()).unwrap();
+        for directory in ["containers", PINNED, GOING, IDLE] {
+            std::fs::remove_dir(dir.path().join(directory)).unwrap();
+        }
+        let lock = store.lock(Deadline::after(Duration::from_secs(1))).unwrap();
+        let id = ContainerId::parse("c1").unwrap();
+        store.claim(&lock, 7, Path::new("/run/netns/web-0")).unwrap();
+        store.join(&lock, 7, &id).unwrap();
+        store.set_idle(&lock, 7, true).unwrap();
+        assert_eq!((store.pinned().unwrap(), store.idle().unwrap()), (vec![7], vec![7]));
+        assert!(store.is_member(7, &id).unwrap());
+        store.shelve(&lock, 7).unwrap();
+        assert_eq!(
+            (store.pinned().unwrap(), store.going().unwrap(), store.idle().unwrap()),
+            (vec![], vec![7], vec![])
+        );
+        assert_eq!(store.going_name(7).unwrap().unwrap().as_str(), "web-0");
+        store.unshelve(&lock, 7).unwrap();
+        assert_eq!(store.going().unwrap(), Vec::<u64>::new());
     }
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// Made in this order, so that the last one stands for all.
 const DIRECTORIES: [&str; 4] = ["containers", "netns", "going", IDLE];
-const IDLE: &str = "idle";
+pub(crate) const IDLE: &str = "idle";
 const DRAFT: &str = "containers/.draft";
 
 /// A file of `containers/`, and the record in it or what is wrong with it.
@@ -155,7 +155,8 @@ impl Store {
     pub fn write(&self, _lock: &Lock, record: &Record) -> Result<(), Error> {
         let fail = |step: Step| step.on(self.subject(&file_of(&record.id)));
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let written = fs::openat(&self.run, DRAFT, flags, Mode::from_raw_mode(0o644))
+        let written = self
+            .within("containers", || fs::openat(&self.run, DRAFT, flags, Mode::from_raw_mode(0o644)))
             .and_then(|fd| write_all(&fd, &record.to_json()))
             // No fsync: the registry is on a tmpfs and means nothing after a reboot.
             .and_then(|()| fs::renameat(&self.run, DRAFT, &self.run, file_of(&record.id))); // COMMIT
@@ -200,6 +201,18 @@ impl Store {
         fs::renameat(&self.run, format!("containers/{file}"), &self.run, &to)
             .map_err(Step::RemoveRecord.on(self.subject(&to)))?;
         Ok(self.path.join(to))
+    }
+
+    /// Does something in one of its directories, and makes that one first if it has gone: removed by somebody, or never
+    /// made by an older version.
+    pub(crate) fn within<T>(&self, directory: &str, work: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
+        match work() {
+            Err(Errno::NOENT) => match fs::mkdirat(&self.run, directory, Mode::from_raw_mode(0o755)) {
+                Ok(()) | Err(Errno::EXIST) => work(),
+                Err(errno) => Err(errno),
+            },
+            done => done,
+        }
     }
 
     /// The names in one of its directories; none where there is no such directory.
