@@ -16,8 +16,9 @@ export RUSTUP_HOME ?= $(SUDO_HOME)/.rustup
 endif
 endif
 AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$(PATH)" "HOME=$(HOME)")
-# Where cargo puts things, whatever CARGO_TARGET_DIR says.
-OUT = $(shell $(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/$(shell rustc --print host-tuple)
+# Where cargo puts things, whatever CARGO_TARGET_DIR says. What is exported above does not reach $(shell) by itself.
+WITH_TOOLS = env "PATH=$(PATH)" $(if $(RUSTUP_HOME),"RUSTUP_HOME=$(RUSTUP_HOME)")
+OUT = $(shell $(WITH_TOOLS) $(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/$(shell $(WITH_TOOLS) rustc --print host-tuple)
 WAIVED = $(OUT)/debug/waived-tests.log
 
 .PHONY: demo build test lint audit fuzz bench install
