@@ -91,6 +91,10 @@ pub fn command(token: &str, args: &[&str]) -> Command {
     command.args(["--pid", "--fork", "--mount", "--net", "--kill-child", "--mount-proc"]);
     // Pid 1 has to reap; a shell does. `exit` keeps it from becoming the program.
     command.args(["sh", "-c", "\"$@\"; exit $?", "sh"]).arg(exe).args(args).env(INSIDE, token);
+    // Whether the tests were started through sudo is not what they test.
+    for name in ["SUDO_UID", "SUDO_GID", "SUDO_USER", "SUDO_COMMAND"] {
+        command.env_remove(name);
+    }
     command
 }
 

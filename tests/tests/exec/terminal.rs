@@ -155,7 +155,7 @@ fn a_command_is_suspended_by_the_key_and_goes_on(node: &Node) {
     terminal.types("\x1a");
     wait_until("porthole to stop", || state(porthole) == 'T');
     let command = children(porthole)[0];
-    assert_eq!(state(command), 'T', "and the command with it");
+    wait_until("the command to stop with it", || state(command) == 'T');
     assert!(!terminal.is_raw(), "the terminal is the shell's again");
     send(porthole, "CONT");
     wait_until("raw mode again", || terminal.is_raw());
