@@ -123,7 +123,7 @@ fn next_pid(pid: u32) {
 pub fn reuse(pid: u32) -> Sleeper {
     // A start time counts ticks of ten milliseconds: two processes of one tick cannot be told apart by it, and no
     // machine goes through all its numbers in one.
-    std::thread::sleep(std::time::Duration::from_millis(30));
+    std::thread::sleep(Duration::from_millis(30));
     for _ in 0..50 {
         next_pid(pid);
         let sleeper = Sleeper::start();
