@@ -240,7 +240,7 @@ impl Pass<'_> {
                 }
             }
             let name = store.pin_name(ino)?.map_or_else(|| format!("netns/{ino}"), |name| name.to_string());
-            match self.registry.settle(&lock, ino, None) {
+            match self.registry.settle(&lock, ino) {
                 Ok(false) => {}
                 Ok(true) => self.note(Action::Unpin, name, "no member and no holder is left", Ok(())),
                 Err(error) => self.note(Action::Unpin, name, "", Err(error)),

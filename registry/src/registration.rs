@@ -74,24 +74,23 @@ impl Registry {
             }
             // An id that is used again after a stop that nobody told us of.
             if known.netns().map(|ns| ns.id) != record.netns().map(|ns| ns.id) {
-                self.withdraw(lock, &known, None)?;
+                self.withdraw(lock, &known)?;
             }
             record.created = if same { known.created } else { record.created };
         }
-        let pinned = match (netns, record.netns().map(|ns| ns.id)) {
+        let (pin, unpinned) = match (netns, record.netns().map(|ns| ns.id)) {
             (Some(netns), Some(id)) => {
-                self.pin(lock, &record, &netns, id, &candidates, holder.as_deref(), deadline)
+                match self.pin(lock, &record, &netns, id, &candidates, holder.as_deref(), deadline) {
+                    Ok(name) => (Some(name), None),
+                    Err(error) => (None, Some(error)),
+                }
             }
-            _ => Ok(None),
-        };
-        let (pin, unpinned) = match pinned {
-            Ok(pin) => (pin, None),
-            Err(error) => (None, Some(error)),
+            _ => (None, None),
         };
         record.pin = pin.map(|name| PinRecord { path: self.netns_dir.join(name.as_str()), name });
         if let Err(error) = self.store.write(lock, &record) {
             // Without a record there is to be no member and no pin.
-            drop(self.withdraw(lock, &record, None));
+            drop(self.withdraw(lock, &record));
             return Err(error);
         }
         unpinned.map_or(Ok(()), Err)
@@ -176,7 +175,7 @@ impl Registry {
     /// # Errors
     /// The first thing that could not be removed; the record then stays.
     pub(crate) fn release_at_once(&self, lock: &Lock, record: &Record) -> Result<(), Error> {
-        self.withdraw(lock, record, None)?;
+        self.withdraw(lock, record)?;
         self.store.remove(lock, &record.id)
     }
 
@@ -190,7 +189,7 @@ impl Registry {
         // Start elsewhere each time, so that long-held pins do not hide the others.
         let start = if idle.is_empty() { 0 } else { turn % idle.len() };
         for ino in idle.iter().cycle().skip(start).take(SWEEP.min(idle.len())) {
-            failures.note(self.settle(lock, *ino, None).map(drop));
+            failures.note(self.settle(lock, *ino).map(drop));
         }
         for ino in self.store.going()?.into_iter().take(SWEEP) {
             if self.store.going_since(ino).is_some_and(|since| since >= ABANDONED) {
@@ -232,7 +231,7 @@ impl Registry {
         candidates: &[PinName],
         holder: Option<&Path>,
         deadline: Deadline,
-    ) -> Result<Option<PinName>, Error> {
+    ) -> Result<PinName, Error> {
         let dir = NetnsDir::create(&self.netns_dir, deadline)?;
         let name = match self.store.pin_name(ns.ino)? {
             Some(name) if dir.look(&name)? == Found::Inode(ns) => name,
@@ -256,10 +255,10 @@ impl Registry {
         failures.note(self.store.join(lock, ns.ino, &record.id));
         failures.note(self.store.set_idle(lock, ns.ino, false));
         match failures.into_result() {
-            Ok(()) => Ok(Some(name)),
+            Ok(()) => Ok(name),
             Err(error) => {
                 drop(self.store.leave(lock, ns.ino, &record.id));
-                drop(self.settle(lock, ns.ino, None));
+                drop(self.settle(lock, ns.ino));
                 Err(error)
             }
         }
@@ -299,7 +298,7 @@ impl Registry {
         match dir.look(name)? {
             Found::Nothing => return Ok(true),
             Found::Inode(id) if self.store.pin_name(id.ino)?.as_ref() == Some(name) => {
-                self.settle(lock, id.ino, None)?;
+                self.settle(lock, id.ino)?;
             }
             Found::Inode(_) | Found::Bare => {
                 for ino in self.store.going()? {
@@ -313,10 +312,10 @@ impl Registry {
     }
 
     /// Takes the container out of its namespace, and the pin away if that was the last that held it.
-    fn withdraw(&self, lock: &Lock, record: &Record, holder: Option<&Path>) -> Result<(), Error> {
+    fn withdraw(&self, lock: &Lock, record: &Record) -> Result<(), Error> {
         let Some(netns) = record.netns().filter(|ns| !ns.host) else { return Ok(()) };
         self.store.leave(lock, netns.id.ino, &record.id)?;
-        self.settle(lock, netns.id.ino, holder).map(drop)
+        self.settle(lock, netns.id.ino).map(drop)
     }
 
     /// Removes the pin of a namespace that has no member and no holder any more; a pin that only waits for its
@@ -324,8 +323,8 @@ impl Registry {
     ///
     /// # Errors
     /// When the pin or its entry cannot be removed.
-    pub fn settle(&self, lock: &Lock, ino: u64, holder: Option<&Path>) -> Result<bool, Error> {
-        match self.judge(lock, ino, holder)? {
+    pub fn settle(&self, lock: &Lock, ino: u64) -> Result<bool, Error> {
+        match self.judge(lock, ino, None)? {
             Verdict::Stays => Ok(false),
             Verdict::Goes { pin } => {
                 if let Some((dir, name, id)) = pin {
@@ -336,7 +335,8 @@ impl Registry {
         }
     }
 
-    /// Whether the pin of a namespace stays. One that stays without members is marked idle.
+    /// Whether the pin of a namespace stays. One that stays without members is marked idle. `holder` is one more path
+    /// to look at than the index knows.
     fn judge(&self, lock: &Lock, ino: u64, holder: Option<&Path>) -> Result<Verdict, Error> {
         if !self.store.members(ino)?.is_empty() {
             return Ok(Verdict::Stays);

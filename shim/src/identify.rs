@@ -6,6 +6,7 @@ use crate::list::show;
 use crate::netlink::{self, Mac};
 use crate::output::Format;
 use crate::problem::Problem;
+use crate::target::{netns_at, open_process};
 use porthole_registry::config::Config;
 use porthole_registry::namespace::{NamespaceId, NamespaceKind};
 use porthole_registry::process::Process;
@@ -14,9 +15,6 @@ use rustix::fd::AsFd;
 use rustix::fs::CWD;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-
-/// The kernel numbers namespaces from here on (PROC_DYNAMIC_FIRST); no process id is that large.
-const FIRST_INODE: u64 = 0xf000_0000 - 8;
 
 /// How many network namespaces are open at a time.
 const AT_ONCE: usize = 256;
@@ -54,10 +52,8 @@ impl Trace {
             return Some(Self::Ip(ip));
         }
         if let Ok(number) = words.parse::<u64>() {
-            return Some(match i32::try_from(number) {
-                Ok(pid) if number < FIRST_INODE => Self::Pid(pid),
-                _ => Self::Inode(number),
-            });
+            // The kernel numbers namespaces from 0xf0000000 or a little below it: no process id is that large.
+            return Some(i32::try_from(number).map_or(Self::Inode(number), Self::Pid));
         }
         if words.starts_with('/') {
             let path = PathBuf::from(words);
@@ -116,24 +112,11 @@ type Found<'a> = Vec<(&'a Pod, Option<&'a Record>)>;
 fn find<'a>(inventory: &'a Inventory, trace: &Trace) -> Result<Found<'a>, Problem> {
     let pod = |pod: Option<&'a Pod>| pod.into_iter().map(|pod| (pod, None)).collect();
     Ok(match trace {
-        Trace::Pid(pid) => {
-            let process = Process::open(*pid)
-                .map_err(|error| Problem::new(Exit::NoTarget, error.to_string(), "see `ps` for what runs"))?;
-            inventory.of_process(&process).into_iter().collect()
-        }
+        Trace::Pid(pid) => inventory.of_process(&open_process(*pid)?).into_iter().collect(),
         Trace::Inode(ino) => inventory.of_namespace(*ino),
         Trace::Ip(ip) => inventory.by_ip(*ip)?.into_iter().map(|pod| (pod, None)).collect(),
         Trace::Mac(mac) => by_link(inventory, |link| link.mac == Some(*mac)),
-        Trace::Netns(path) => {
-            let id = NamespaceId::at(CWD, path).map_err(|errno| {
-                Problem::new(
-                    Exit::NoTarget,
-                    format!("{}: {errno}", path.display()),
-                    "`ip netns list` shows what there is",
-                )
-            })?;
-            pod(inventory.of_inode(id.ino))
-        }
+        Trace::Netns(path) => pod(inventory.of_inode(netns_at(path)?.ino)),
         Trace::Cgroup(path) => {
             let path = path.trim_start_matches("/sys/fs/cgroup").trim_end_matches('/');
             let within = |record: &&Record| {
@@ -143,9 +126,11 @@ fn find<'a>(inventory: &'a Inventory, trace: &Trace) -> Result<Found<'a>, Proble
                         || own.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'))
                 })
             };
-            let records =
-                inventory.pods.iter().flat_map(|pod| pod.containers.iter().map(move |record| (pod, record)));
-            records.filter(|(_, record)| within(record)).map(|(pod, record)| (pod, Some(record))).collect()
+            inventory
+                .records()
+                .filter(|(_, record)| within(record))
+                .map(|(pod, record)| (pod, Some(record)))
+                .collect()
         }
         Trace::Name(name) => match by_interface(inventory, name) {
             found if !found.is_empty() => found,
@@ -164,8 +149,7 @@ impl Inventory {
             return vec![(pod, None)];
         }
         let has = |record: &Record| record.namespaces.values().any(|ns| ns.id.ino == ino && !ns.host);
-        let records = self.pods.iter().flat_map(|pod| pod.containers.iter().map(move |record| (pod, record)));
-        records.filter(|(_, record)| has(record)).map(|(pod, record)| (pod, Some(record))).collect()
+        self.records().filter(|(_, record)| has(record)).map(|(pod, record)| (pod, Some(record))).collect()
     }
 }
 

@@ -18,7 +18,7 @@ use porthole_registry::store::{Listed, Store};
 use porthole_registry::{Error, Found, NetnsDir};
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 /// Containers that share a network namespace; on the host's network, those that say they are one pod.
@@ -86,10 +86,9 @@ impl Inventory {
         let Some(store) = Store::open(&config.run_dir)? else { return Ok(inventory) };
         let stamp = Stamp::of(&store);
         inventory.take(read(&store, &store.files()?));
-        let known: HashMap<u64, usize> =
-            inventory.pods.iter().enumerate().filter_map(|(at, pod)| Some((pod.netns?.ino, at))).collect();
+        let known: HashSet<u64> = inventory.pods.iter().filter_map(|pod| Some(pod.netns?.ino)).collect();
         for ino in store.idle()? {
-            if !known.contains_key(&ino) {
+            if !known.contains(&ino) {
                 inventory.pods.extend(idle_pod(&store, config, ino)?);
             }
         }
@@ -141,8 +140,7 @@ impl Inventory {
     }
 
     fn empty(config: &Config) -> Result<Self, Problem> {
-        let boot_id = boot_id().map_err(|errno| Problem::failed(format!("read the boot id: {errno}")))?;
-        Ok(Self { pods: Vec::new(), boot_id, bad: Vec::new(), config: config.clone() })
+        Ok(Self { pods: Vec::new(), boot_id: this_boot()?, bad: Vec::new(), config: config.clone() })
     }
 
     /// Sorts records into pods.
@@ -155,6 +153,11 @@ impl Inventory {
             }
         }
         self.pods = pods(records);
+    }
+
+    /// Every record, with the pod that it is of.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (&Pod, &Record)> {
+        self.pods.iter().flat_map(|pod| pod.containers.iter().map(move |record| (pod, record)))
     }
 
     /// The registry to change.
@@ -204,6 +207,11 @@ impl Inventory {
     pub(crate) fn netns_dir(&self) -> &Path {
         &self.config.netns_dir
     }
+}
+
+/// The id of this boot.
+pub(crate) fn this_boot() -> Result<String, Problem> {
+    boot_id().map_err(|errno| Problem::failed(format!("read the boot id: {errno}")))
 }
 
 /// The host's namespaces.

@@ -2,7 +2,7 @@
 
 use crate::exit::ExitCode;
 use crate::inventory::{Inventory, Pod};
-use crate::output::{Format, or_dash, print, print_json, table};
+use crate::output::{Format, json, or_dash, print, print_json, table};
 use crate::problem::Problem;
 use crate::share;
 use porthole_registry::config::Config;
@@ -74,9 +74,7 @@ fn render(args: &ListArgs, inventory: &Inventory, format: Format) -> Result<Stri
     let looks = look(inventory, &chosen);
     let rows = rows(&chosen, &looks);
     if format == Format::Json {
-        let text =
-            serde_json::to_string_pretty(&rows).map_err(|e| Problem::failed(format!("write JSON: {e}")))?;
-        return Ok(text + "\n");
+        return json(&rows);
     }
     Ok(as_table(&rows, format, args.all_namespaces_types))
 }

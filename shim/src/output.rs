@@ -29,9 +29,13 @@ pub(crate) fn print(text: &str) -> Result<(), Problem> {
 
 /// Prints a document to stdout.
 pub(crate) fn print_json(document: &impl Serialize) -> Result<(), Problem> {
-    let text =
-        serde_json::to_string_pretty(document).map_err(|e| Problem::failed(format!("write JSON: {e}")))?;
-    print(&(text + "\n"))
+    print(&json(document)?)
+}
+
+/// A document as text.
+pub(crate) fn json(document: &impl Serialize) -> Result<String, Problem> {
+    let text = serde_json::to_string_pretty(document);
+    text.map(|text| text + "\n").map_err(|e| Problem::failed(format!("write JSON: {e}")))
 }
 
 /// One line to stderr. If even that fails there is nobody to tell.

@@ -1,11 +1,10 @@
 //! `porthole reconcile`: registry and kernel brought to agreement.
 
 use crate::exit::{Exit, ExitCode};
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, this_boot};
 use crate::output::{Format, print, print_json, table};
 use crate::problem::Problem;
 use porthole_registry::config::Config;
-use porthole_registry::host::boot_id;
 use porthole_registry::reconcile::Done;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs the command.
 pub(crate) fn run(config: &Config, format: Format) -> Result<ExitCode, Problem> {
-    let boot = boot_id().map_err(|errno| Problem::failed(format!("read the boot id: {errno}")))?;
+    let boot = this_boot()?;
     let registry = Inventory::registry(config)?;
     let done = registry.reconcile(&boot, &config.pin_name, PATIENCE)?;
     match format {

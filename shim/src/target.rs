@@ -10,7 +10,7 @@ use porthole_registry::record::Record;
 use rustix::fs::CWD;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The words of a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +87,20 @@ pub(crate) enum Target<'a> {
     Netns(PathBuf),
 }
 
+/// Opens a process that somebody named.
+pub(crate) fn open_process(pid: i32) -> Result<Process, Problem> {
+    Process::open(pid)
+        .map_err(|error| Problem::new(Exit::NoTarget, error.to_string(), "see `ps` for what runs"))
+}
+
+/// The network namespace at a path that somebody named.
+pub(crate) fn netns_at(path: &Path) -> Result<NamespaceId, Problem> {
+    NamespaceId::at(CWD, path).map_err(|errno| {
+        let message = format!("{}: {errno}", path.display());
+        Problem::new(Exit::NoTarget, message, "`ip netns list` shows what there is")
+    })
+}
+
 impl Inventory {
     /// Finds what the words mean.
     pub(crate) fn resolve(&self, words: &str) -> Result<Target<'_>, Problem> {
@@ -115,10 +129,8 @@ impl Inventory {
     }
 
     fn by_word(&self, word: &str) -> Vec<(&Pod, Option<&Record>)> {
-        let records =
-            || self.pods.iter().flat_map(|pod| pod.containers.iter().map(move |record| (pod, record)));
         // A whole id names one container and nothing else.
-        if let Some((pod, record)) = records().find(|(_, record)| record.id.as_str() == word) {
+        if let Some((pod, record)) = self.records().find(|(_, record)| record.id.as_str() == word) {
             return vec![(pod, Some(record))];
         }
         let mut found: Vec<_> = self
@@ -127,7 +139,7 @@ impl Inventory {
             .filter(|pod| pod.name == word || pod.pin.as_ref().is_some_and(|pin| pin.as_str() == word))
             .map(|pod| (pod, None))
             .collect();
-        for (pod, record) in records() {
+        for (pod, record) in self.records() {
             let by_name = record.name.as_deref() == Some(word);
             let by_prefix = word.len() >= SHORTEST_PREFIX && record.id.as_str().starts_with(word);
             // A pod means its network namespace whichever of its containers has its name, too.
@@ -179,8 +191,7 @@ impl Inventory {
     }
 
     fn by_pid(&self, pid: i32) -> Result<Target<'_>, Problem> {
-        let process = Process::open(pid)
-            .map_err(|error| Problem::new(Exit::NoTarget, error.to_string(), "see `ps` for what runs"))?;
+        let process = open_process(pid)?;
         Ok(self
             .of_process(&process)
             .map_or(Target::Process(process), |(pod, record)| Target::Pod(pod, record)))
@@ -194,12 +205,12 @@ impl Inventory {
         let same = |record: &Record, kind: NamespaceKind| {
             record.namespaces.get(&kind).is_some_and(|ns| !ns.host && Some(ns.id) == id(kind))
         };
-        let records =
-            || self.pods.iter().flat_map(|pod| pod.containers.iter().map(move |record| (pod, record)));
-        let first =
-            records().find(|(_, record)| record.pid == process.pid() && record.pid_start == process.start());
+        let first = self
+            .records()
+            .find(|(_, record)| record.pid == process.pid() && record.pid_start == process.start());
         let container = first.or_else(|| {
-            records().find(|(_, r)| same(r, NamespaceKind::Mnt) && r.netns().is_some_and(|ns| ns.id == netns))
+            self.records()
+                .find(|(_, r)| same(r, NamespaceKind::Mnt) && r.netns().is_some_and(|ns| ns.id == netns))
         });
         container.map(|(pod, record)| (pod, Some(record))).or_else(|| {
             let pod = self.pods.iter().find(|pod| !pod.on_host_network && pod.netns == Some(netns));
@@ -208,13 +219,7 @@ impl Inventory {
     }
 
     fn by_netns(&self, path: PathBuf) -> Result<Target<'_>, Problem> {
-        let id = NamespaceId::at(CWD, &path).map_err(|errno| {
-            Problem::new(
-                Exit::NoTarget,
-                format!("{}: {errno}", path.display()),
-                "`ip netns list` shows what there is",
-            )
-        })?;
+        let id = netns_at(&path)?;
         Ok(self.of_inode(id.ino).map_or(Target::Netns(path), |pod| Target::Pod(pod, None)))
     }
 
