@@ -79,10 +79,8 @@ pub fn observe(
     Ok((record, netns))
 }
 
-/// Brings up to date what is final only once the container's own program runs: cgroup, labels, stage. Returns
-/// whether anything but the stage changed.
-pub fn refresh(record: &mut Record, process: &Process, stage: Stage) -> bool {
-    let before = (record.cgroup.clone(), record.security.clone());
+/// Brings up to date what is final only once the container's own program runs: cgroup, labels, stage.
+pub fn refresh(record: &mut Record, process: &Process, stage: Stage) {
     record.stage = stage;
     if let Some(cgroup) = cgroup(process) {
         record.cgroup = Some(cgroup);
@@ -101,7 +99,6 @@ pub fn refresh(record: &mut Record, process: &Process, stage: Stage) -> bool {
     {
         record.security.apparmor = Some(label.split(" (").next().unwrap_or_default().to_owned());
     }
-    before != (record.cgroup.clone(), record.security.clone())
 }
 
 /// The path of the container's network namespace in its own configuration.

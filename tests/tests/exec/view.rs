@@ -120,28 +120,23 @@ fn nothing_but_the_pinned_view_is_left_in_the_hosts_mounts(node: &Node) {
     assert_eq!(points, BTreeSet::from(["/run/porthole/view", "/run/porthole/view/mnt"]), "{new:#?}");
     output(&["--profile", "sysadmin", "web-0", "true"]);
     output(&["-a", "web-0", "--", "/bin/true"]);
-    let many: Vec<_> = (0..100)
-        .map(|_| {
-            command(&[], &["web-0", "--", "true"], Path::new("/")).stdout(Stdio::null()).spawn().unwrap()
-        })
-        .collect();
-    for mut one in many {
-        assert!(one.wait().unwrap().success());
-    }
+    run_a_hundred_at_once();
     assert_eq!(mountinfo(), after, "a hundred at once leave nothing");
     container.delete();
 }
 
-fn made_by_a_hundred_at_once_the_view_is_pinned_once(node: &Node) {
-    let container = web_0(node);
-    let many: Vec<_> = (0..100)
-        .map(|_| {
-            command(&[], &["web-0", "--", "true"], Path::new("/")).stdout(Stdio::null()).spawn().unwrap()
-        })
-        .collect();
+fn run_a_hundred_at_once() {
+    let start =
+        || command(&[], &["web-0", "--", "true"], Path::new("/")).stdout(Stdio::null()).spawn().unwrap();
+    let many: Vec<_> = (0..100).map(|_| start()).collect();
     for mut one in many {
         assert!(one.wait().unwrap().success());
     }
+}
+
+fn made_by_a_hundred_at_once_the_view_is_pinned_once(node: &Node) {
+    let container = web_0(node);
+    run_a_hundred_at_once();
     let count = |at: &str| mountinfo().iter().filter(|line| line.split(' ').nth(4) == Some(at)).count();
     assert_eq!((count("/run/porthole/view"), count("/run/porthole/view/mnt")), (1, 1));
     container.delete();
