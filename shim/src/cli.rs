@@ -2,6 +2,7 @@
 
 use crate::demo::DemoArgs;
 use crate::exec::ExecArgs;
+use crate::install::{InstallArgs, UninstallArgs};
 use crate::list::ListArgs;
 use crate::output::Format;
 use clap::{Parser, Subcommand};
@@ -99,6 +100,10 @@ pub(crate) enum Command {
         #[command(flatten)]
         args: Box<ExecArgs>,
     },
+    /// Make the container engines of this node call the hook
+    Install(InstallArgs),
+    /// Take back what install has changed
+    Uninstall(UninstallArgs),
     /// Bring registry and kernel to agreement, and print what was done
     Reconcile,
     /// Show what porthole does, on a pod that is made for it

@@ -13,6 +13,7 @@ mod exit;
 mod generate;
 mod identify;
 mod inspect;
+mod install;
 mod inventory;
 mod list;
 mod names;
@@ -78,6 +79,9 @@ fn run(cli: Cli) -> Result<ExitCode, Problem> {
         Command::Identify { thing } => identify::run(&thing, &config()?, global.output),
         Command::Inspect { target } => inspect::run(&target, &config()?, global.output),
         Command::Exec { target, args } => exec(&target, &args, config()?, global.output),
+        // Their --config is the engine's.
+        Command::Install(args) => install::install(&args, global.output),
+        Command::Uninstall(args) => install::uninstall(&args, global.output),
         Command::Reconcile => reconcile::run(&config()?, global.output),
         Command::Demo(args) => {
             Ok(demo::run(&args, &demo::Places::new(&config()?, global.config.as_deref()))?)

@@ -1,0 +1,233 @@
+//! Making the changes of a plan: each file is replaced as a whole, with owner, mode and security label kept, and when one
+//! cannot be, those before it are put back.
+
+use super::edit::Edit;
+use super::plan::{Change, Plan};
+use super::state::State;
+use super::tree::{Content, Tree, failed};
+use crate::exit::Exit;
+use crate::problem::Problem;
+use rustix::fs::{self, AtFlags, CWD, Gid, Mode, OFlags, Uid, XattrFlags};
+use rustix::io::Errno;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+
+/// What a backup's name ends in.
+pub(crate) const BACKUP: &str = ".porthole-backup";
+
+/// Changes that were made, to be kept or put back.
+#[derive(Debug)]
+pub(crate) struct Applied<'a> {
+    tree: &'a Tree,
+    done: Vec<&'a Change>,
+    directories: Vec<PathBuf>,
+    backups: Vec<PathBuf>,
+}
+
+/// Makes the changes. On an error nothing is changed, or the error says what could not be put back.
+pub(crate) fn apply<'a>(plan: &'a Plan, tree: &'a Tree) -> Result<Applied<'a>, Problem> {
+    let mut applied = Applied { tree, done: Vec::new(), directories: Vec::new(), backups: Vec::new() };
+    for change in &plan.changes {
+        if let Err(problem) = applied.make(change) {
+            return Err(applied.revert(problem));
+        }
+    }
+    Ok(applied)
+}
+
+impl<'a> Applied<'a> {
+    fn make(&mut self, change: &'a Change) -> Result<(), Problem> {
+        let path = &change.path;
+        if self.tree.look(path)? != change.before {
+            return Err(Problem::new(
+                Exit::Failed,
+                format!("{}: was changed by somebody else meanwhile", path.display()),
+                "run this again",
+            ));
+        }
+        let place = self.place(change)?;
+        if let Some(parent) = path.parent() {
+            self.make_directory(parent)?;
+        }
+        let Some(after) = &change.after else {
+            std::fs::remove_file(&place).map_err(|e| failed("remove", path, e))?;
+            self.done.push(change);
+            return Ok(());
+        };
+        if change.edit != Edit::Own
+            && let Some(before) = &change.before
+        {
+            self.back_up(path, &place, before)?;
+        }
+        replace(&place, after, Some(&place)).map_err(|e| failed("write", path, e))?;
+        self.done.push(change);
+        Ok(())
+    }
+
+    /// A link is replaced itself; a file that is reached by one is replaced where it is.
+    fn place(&self, change: &Change) -> Result<PathBuf, Problem> {
+        let is_link = |content: &Option<Content>| matches!(content, Some(Content::Link { .. }));
+        match (change.path.parent(), change.path.file_name()) {
+            (Some(parent), Some(name)) if is_link(&change.before) || is_link(&change.after) => {
+                Ok(self.tree.locate(parent)?.join(name))
+            }
+            _ => self.tree.locate(&change.path),
+        }
+    }
+
+    fn make_directory(&mut self, path: &Path) -> Result<(), Problem> {
+        let missing: Vec<_> = path.ancestors().take_while(|dir| !self.tree.is_dir(dir)).collect();
+        for dir in missing.into_iter().rev() {
+            let place = self.tree.locate(dir)?;
+            std::fs::DirBuilder::new().mode(0o755).create(&place).map_err(|e| failed("make", dir, e))?;
+            self.directories.push(dir.to_owned());
+        }
+        Ok(())
+    }
+
+    /// The first backup stays: it is the file as it was before porthole.
+    fn back_up(&mut self, path: &Path, place: &Path, before: &Content) -> Result<(), Problem> {
+        let backup = backup_of(place);
+        if backup.exists() {
+            return Ok(());
+        }
+        replace(&backup, before, Some(place)).map_err(|e| failed("write the backup of", path, e))?;
+        self.backups.push(backup);
+        Ok(())
+    }
+
+    /// The directories that were made, outermost first.
+    pub(crate) fn directories(&self) -> &[PathBuf] {
+        &self.directories
+    }
+
+    /// Puts everything back, and tells why in `problem`.
+    pub(crate) fn revert(self, mut problem: Problem) -> Problem {
+        let mut stuck = Vec::new();
+        for change in self.done.iter().rev() {
+            let put_back = || -> Result<(), Problem> {
+                let place = self.place(change)?;
+                match &change.before {
+                    Some(before) => {
+                        replace(&place, before, Some(&place)).map_err(|e| failed("write", &change.path, e))
+                    }
+                    None => std::fs::remove_file(&place).map_err(|e| failed("remove", &change.path, e)),
+                }
+            };
+            if let Err(error) = put_back() {
+                stuck.push(error.message);
+            }
+        }
+        for backup in &self.backups {
+            // One that stays does no harm.
+            let _ = std::fs::remove_file(backup);
+        }
+        for dir in self.directories.iter().rev() {
+            let _ = self.tree.locate(dir).map(std::fs::remove_dir);
+        }
+        problem.message = if stuck.is_empty() {
+            format!("{}; everything is as it was", problem.message)
+        } else {
+            format!("{}; and not put back: {}", problem.message, stuck.join(", "))
+        };
+        problem
+    }
+}
+
+/// Removes what an installation has made and nobody uses any more: backups of files that are as they were, empty
+/// directories.
+pub(crate) fn sweep(tree: &Tree, state: &mut State, restored: &[PathBuf]) {
+    for path in restored {
+        if let Ok(place) = tree.locate(path) {
+            let _ = std::fs::remove_file(backup_of(&place));
+        }
+    }
+    let mut left = Vec::new();
+    for dir in state.directories.iter().rev() {
+        match tree.locate(dir).map(std::fs::remove_dir) {
+            Ok(Err(e)) if e.kind() == io::ErrorKind::DirectoryNotEmpty => left.push(dir.clone()),
+            _ => {}
+        }
+    }
+    left.reverse();
+    state.directories = left;
+}
+
+/// Where the backup of a file is.
+pub(crate) fn backup_of(place: &Path) -> PathBuf {
+    let mut name = place.as_os_str().to_owned();
+    name.push(BACKUP);
+    name.into()
+}
+
+/// Puts a file in place, whole or not at all: written beside, synced, renamed. Owner, permission bits and extended
+/// attributes (the security label among them) are those of `like`, if that exists.
+pub(crate) fn replace(place: &Path, content: &Content, like: Option<&Path>) -> io::Result<()> {
+    let draft = {
+        let mut name = std::ffi::OsString::from(".");
+        name.push(place.file_name().ok_or(io::ErrorKind::InvalidInput)?);
+        name.push(".porthole-new");
+        place.with_file_name(name)
+    };
+    // Left by a run that was killed.
+    let _ = std::fs::remove_file(&draft);
+    let written = match content {
+        Content::Link { target } => symlink(target, &draft),
+        Content::File { bytes, mode } => write(&draft, bytes, *mode, like),
+    };
+    let renamed = written.and_then(|()| std::fs::rename(&draft, place)).and_then(|()| sync_directory(place));
+    if renamed.is_err() {
+        let _ = std::fs::remove_file(&draft);
+    }
+    renamed
+}
+
+fn write(draft: &Path, bytes: &[u8], mode: u32, like: Option<&Path>) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut file = std::fs::File::from(fs::openat(CWD, draft, flags, Mode::from_raw_mode(0o600))?);
+    file.write_all(bytes)?;
+    let old = like.and_then(|path| std::fs::File::open(path).ok());
+    let metadata = old.as_ref().map(std::fs::File::metadata).transpose()?;
+    if let Some(metadata) = &metadata {
+        fs::fchown(&file, Some(Uid::from_raw(metadata.uid())), Some(Gid::from_raw(metadata.gid())))?;
+    }
+    let mode = metadata.map_or(mode, |metadata| metadata.mode() & 0o7777);
+    fs::fchmod(&file, Mode::from_raw_mode(mode))?;
+    if let Some(old) = &old {
+        copy_attributes(old, &file)?;
+    }
+    file.sync_all()
+}
+
+fn copy_attributes(from: &std::fs::File, to: &std::fs::File) -> io::Result<()> {
+    let mut names = vec![0; 64 << 10];
+    let length = match fs::flistxattr(from, &mut names[..]) {
+        Ok(length) => length,
+        Err(Errno::NOTSUP) => return Ok(()),
+        Err(errno) => return Err(errno.into()),
+    };
+    for name in names[..length].split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
+        let mut value = vec![0; 64 << 10];
+        let length = fs::fgetxattr(from, name, &mut value[..])?;
+        match fs::fsetxattr(to, name, &value[..length], XattrFlags::empty()) {
+            // Of a namespace that not even root may write; of a file system that has none.
+            Ok(()) | Err(Errno::NOTSUP) => {}
+            Err(Errno::PERM) if !name.starts_with(b"security.") => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
+}
+
+fn sync_directory(place: &Path) -> io::Result<()> {
+    let parent = place.parent().unwrap_or(Path::new("/"));
+    fs::openat(CWD, parent, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .and_then(fs::fsync)
+        .map_err(Into::into)
+}
+
+/// Whether there is a backup of a file.
+pub(crate) fn has_backup(tree: &Tree, path: &Path) -> bool {
+    tree.locate(path).is_ok_and(|place| fs::statat(CWD, backup_of(&place), AtFlags::SYMLINK_NOFOLLOW).is_ok())
+}

@@ -1,0 +1,31 @@
+//! What was done to a file that others write too, so that it can be taken back when they have edited it since.
+
+use super::engine::{containerd, docker};
+use crate::problem::Problem;
+use serde::{Deserialize, Serialize};
+
+/// An edit, as the install state remembers it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub(crate) enum Edit {
+    /// The whole file is ours.
+    Own,
+    /// Our hooks in a site's base spec.
+    BaseSpec,
+    /// Keys of containerd's runtimes.
+    Containerd(containerd::ConfigEdit),
+    /// Docker's runtimes.
+    Docker(docker::ConfigEdit),
+}
+
+impl Edit {
+    /// The text without what is ours; none where nothing of the text would be left.
+    pub(crate) fn undo(&self, text: &str) -> Result<Option<String>, Problem> {
+        match self {
+            Self::Own => Ok(None),
+            Self::BaseSpec => Ok(Some(text.to_owned())),
+            Self::Containerd(edit) => edit.undo(text).map(Some),
+            Self::Docker(edit) => edit.undo(text).map(Some),
+        }
+    }
+}

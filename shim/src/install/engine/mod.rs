@@ -1,0 +1,204 @@
+//! The engines that porthole can be installed for: which are there, what they read, and what they need after a change.
+
+pub(crate) mod containerd;
+pub(crate) mod docker;
+pub(crate) mod hooks_d;
+
+use super::edit::Edit;
+use super::plan::{Owner, Plan, Reload};
+use super::state::{Entry, State};
+use super::tree::{Content, Tree};
+use super::{Method, Programs};
+use crate::problem::Problem;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// An engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum EngineName {
+    /// containerd, as Kubernetes uses it.
+    Containerd,
+    /// CRI-O.
+    CriO,
+    /// podman.
+    Podman,
+    /// Docker.
+    Docker,
+}
+
+impl EngineName {
+    pub(crate) const ALL: [Self; 4] = [Self::Containerd, Self::CriO, Self::Podman, Self::Docker];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Containerd => "containerd",
+            Self::CriO => "cri-o",
+            Self::Podman => "podman",
+            Self::Docker => "docker",
+        }
+    }
+
+    /// The name of its daemon, of the unit that starts it and of its program.
+    pub(crate) const fn daemon(self) -> &'static str {
+        match self {
+            Self::Containerd => "containerd",
+            Self::CriO => "crio",
+            Self::Podman => "podman",
+            Self::Docker => "dockerd",
+        }
+    }
+}
+
+impl std::fmt::Display for EngineName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Major and minor version; what comes behind does not matter here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Version {
+    pub(crate) major: u32,
+    pub(crate) minor: u32,
+}
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+impl Version {
+    /// The first number with a dot in a text: the answer to `--version` of every engine has it first.
+    pub(crate) fn find(text: &str) -> Option<Self> {
+        let words = text.split(|c: char| !c.is_ascii_digit() && c != '.');
+        words.into_iter().find_map(|word| {
+            let (major, rest) = word.split_once('.')?;
+            let minor = rest.split('.').next()?;
+            Some(Self { major: major.parse().ok()?, minor: minor.parse().ok()? })
+        })
+    }
+}
+
+/// An engine that is there.
+#[derive(Clone, Debug)]
+pub(crate) struct Engine {
+    pub(crate) name: EngineName,
+    /// Unknown where its program does not tell.
+    pub(crate) version: Option<Version>,
+    /// Its program, in the tree; none where only the operator says that it is there.
+    pub(crate) program: Option<PathBuf>,
+    /// Its main configuration, in the tree; need not exist.
+    pub(crate) config: PathBuf,
+}
+
+/// What an engine's part of a plan is made from.
+#[derive(Debug)]
+pub(crate) struct Context<'a> {
+    pub(crate) tree: &'a Tree,
+    pub(crate) state: &'a State,
+    pub(crate) programs: &'a Programs,
+    pub(crate) method: Method,
+}
+
+impl Engine {
+    /// Looks for an engine in the tree. `config` is where the operator says that its configuration is.
+    pub(crate) fn find(
+        tree: &Tree,
+        name: EngineName,
+        config: Option<&Path>,
+        version: Option<Version>,
+    ) -> Option<Self> {
+        let program = tree.program(&[name.daemon()]);
+        let config = config.map_or_else(|| default_config(name).into(), Path::to_owned);
+        if program.is_none() && version.is_none() && tree.read(&config).ok().flatten().is_none() {
+            return None;
+        }
+        let version = version.or_else(|| ask_version(tree, program.as_deref()?));
+        Some(Self { name, version, program, config })
+    }
+
+    /// Adds what this engine needs to the plan.
+    pub(crate) fn install(&self, context: &Context<'_>, plan: &mut Plan) -> Result<(), Problem> {
+        match self.name {
+            EngineName::Containerd => containerd::install(self, context, plan),
+            EngineName::Docker => docker::install(self, context, plan),
+            EngineName::CriO | EngineName::Podman => hooks_d::install(self, context, plan),
+        }
+    }
+
+    /// What it has to do to read a changed configuration.
+    pub(crate) fn reload(&self) -> Reload {
+        match self.name {
+            EngineName::Containerd => Reload::Restart,
+            EngineName::Docker => Reload::Signal,
+            EngineName::CriO | EngineName::Podman => Reload::Nothing,
+        }
+    }
+
+    /// Whether the running engine answers, and has read its configuration. Says what is wrong.
+    pub(crate) fn check(&self, tree: &Tree) -> Result<(), Problem> {
+        match self.name {
+            EngineName::Containerd => containerd::check(self, tree),
+            EngineName::Docker => docker::check(self),
+            EngineName::CriO | EngineName::Podman => Ok(()),
+        }
+    }
+}
+
+/// Why a file of ours has to stay for the time being: an engine or a container would still call it.
+pub(crate) fn still_needed(tree: &Tree, state: &State, entry: &Entry) -> Result<Option<String>, Problem> {
+    match entry.owner {
+        Owner::Engine(EngineName::Docker) => docker::still_needed(tree, state, entry),
+        Owner::Engine(EngineName::Containerd) => containerd::still_needed(tree, state, entry),
+        _ => Ok(None),
+    }
+}
+
+/// A configuration that has to stay, without what makes new containers use it.
+pub(crate) fn without_default(tree: &Tree, entry: &Entry) -> Result<Option<Content>, Problem> {
+    match (&entry.edit, tree.read(&entry.path)?) {
+        (Edit::Docker(edit), Some(content)) => {
+            let text = content.as_text().map(|text| edit.without_default(text)).transpose()?;
+            Ok(text.map(|text| content.with_text(text)))
+        }
+        _ => Ok(None),
+    }
+}
+
+const fn default_config(name: EngineName) -> &'static str {
+    match name {
+        EngineName::Containerd => "/etc/containerd/config.toml",
+        EngineName::CriO => "/etc/crio/crio.conf",
+        EngineName::Podman => "/etc/containers/containers.conf",
+        EngineName::Docker => "/etc/docker/daemon.json",
+    }
+}
+
+/// Asks a program of the tree for its version.
+fn ask_version(tree: &Tree, program: &Path) -> Option<Version> {
+    let place = tree.locate(program).ok()?;
+    let output = super::run::output(&place, &["--version"]).ok()?;
+    Version::find(&output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_found_in_what_engines_say() {
+        for (text, major, minor) in [
+            ("containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u1", 1, 6),
+            ("containerd github.com/containerd/containerd/v2 v2.1.9 1c4457e0", 2, 1),
+            ("containerd containerd.io 1.7.24 88bf19b", 1, 7),
+            ("Docker version 26.1.5+dfsg1, build 411e817", 26, 1),
+            ("podman version 4.3.1", 4, 3),
+            ("crio version 1.36.0", 1, 36),
+        ] {
+            assert_eq!(Version::find(text), Some(Version { major, minor }), "{text}");
+        }
+        assert_eq!(Version::find("no version"), None);
+    }
+}

@@ -1,0 +1,219 @@
+//! `porthole install` and `porthole uninstall`: the engines of this node made to call the hook, and everything taken back.
+//!
+//! Detect, plan, show, apply, reload, check; what fails is put back. The plan is data ([`plan::Plan`]); what was changed is
+//! remembered ([`state::State`]), so that `uninstall` reverses exactly that.
+
+pub(crate) mod apply;
+pub(crate) mod binaries;
+pub(crate) mod edit;
+pub(crate) mod engine;
+mod guard;
+pub(crate) mod plan;
+mod report;
+pub(crate) mod restart;
+pub(crate) mod run;
+pub(crate) mod state;
+pub(crate) mod tree;
+mod uninstall;
+pub(crate) mod units;
+
+use crate::exit::{Exit, ExitCode};
+use crate::output::Format;
+use crate::problem::Problem;
+use engine::{Context, Engine, EngineName, Version};
+use plan::Plan;
+use state::State;
+use std::path::{Path, PathBuf};
+use tree::Tree;
+
+/// How an engine is made to call the hook.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Method {
+    /// What suits the engine: hooks.d for CRI-O and podman, base-spec for containerd, runtime for Docker
+    #[default]
+    Auto,
+    /// JSON files in a directory that the engine reads: CRI-O, podman
+    #[value(name = "hooks.d")]
+    HooksD,
+    /// containerd's base_runtime_spec: containers of pods, not their sandboxes
+    BaseSpec,
+    /// A wrapper around the runtime: containerd, sandboxes too; Docker
+    Runtime,
+}
+
+/// What both commands take.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Selection {
+    /// Only this engine: containerd, cri-o, podman or docker; with =VERSION where its program cannot be asked. Repeatable
+    #[arg(long = "engine", value_name = "NAME[=VERSION]", value_parser = engine_option)]
+    engines: Vec<(EngineName, Option<Version>)>,
+    /// Another tree than the running system's: an image that is being built
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+    /// Restart the engines that need it, and check that they answer
+    #[arg(long)]
+    restart: bool,
+    /// Show what would be changed, as a diff, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// The configuration of the engine, where it is not in its usual place; with one --engine
+    #[arg(id = "config", long = "config", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct InstallArgs {
+    #[command(flatten)]
+    selection: Selection,
+    /// How the engines are made to call the hook
+    #[arg(long, value_enum, default_value_t, value_name = "METHOD")]
+    method: Method,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct UninstallArgs {
+    #[command(flatten)]
+    selection: Selection,
+}
+
+fn engine_option(word: &str) -> Result<(EngineName, Option<Version>), String> {
+    let (name, version) = word.split_once('=').map_or((word, None), |(name, version)| (name, Some(version)));
+    let known = EngineName::ALL.into_iter().find(|engine| engine.as_str() == name);
+    let engine = known.ok_or("known are containerd, cri-o, podman, docker")?;
+    let version =
+        version.map(|version| Version::find(version).ok_or("a version is MAJOR.MINOR")).transpose()?;
+    Ok((engine, version))
+}
+
+/// Our programs, by their paths in the tree.
+#[derive(Clone, Debug)]
+pub(crate) struct Programs {
+    pub(crate) porthole: PathBuf,
+    pub(crate) hook: PathBuf,
+    pub(crate) runtime: PathBuf,
+}
+
+impl Selection {
+    fn check(&self) -> Result<(), Problem> {
+        if self.config.is_some() && self.engines.len() != 1 {
+            return Err(Problem::new(
+                Exit::Usage,
+                "--config names the configuration of one engine, and there is not one --engine",
+                "say which: --engine containerd --config FILE",
+            ));
+        }
+        let paths = [Some(&self.root), self.config.as_ref()];
+        if let Some(path) = paths.into_iter().flatten().find(|path| !path.is_absolute()) {
+            return Err(Problem::new(Exit::Usage, format!("{}: is no absolute path", path.display()), ""));
+        }
+        Ok(())
+    }
+
+    /// Whether an engine is meant.
+    fn includes(&self, engine: EngineName) -> bool {
+        self.engines.is_empty() || self.engines.iter().any(|(name, _)| *name == engine)
+    }
+
+    /// The engines in the tree that are meant.
+    fn find(&self, tree: &Tree) -> Result<Vec<Engine>, Problem> {
+        let mut found = Vec::new();
+        for name in EngineName::ALL {
+            if !self.includes(name) {
+                continue;
+            }
+            let version =
+                self.engines.iter().find(|(engine, _)| *engine == name).and_then(|(_, version)| *version);
+            match Engine::find(tree, name, self.config.as_deref(), version) {
+                Some(engine) => found.push(engine),
+                None if self.engines.is_empty() => {}
+                None => {
+                    return Err(Problem::new(
+                        Exit::Failed,
+                        format!("{name}: no program {} and no configuration of it is there", name.daemon()),
+                        format!(
+                            "say --engine {name}=VERSION if it is to come, --config FILE if its configuration is elsewhere"
+                        ),
+                    ));
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Runs `porthole install`.
+pub(crate) fn install(args: &InstallArgs, format: Format) -> Result<ExitCode, Problem> {
+    let selection = &args.selection;
+    selection.check()?;
+    let tree = Tree::open(&selection.root)?;
+    let state = State::load(&tree)?;
+    let engines = selection.find(&tree)?;
+    if engines.is_empty() {
+        return Err(Problem::new(
+            Exit::Failed,
+            format!("no container engine is in {}", tree.root().display()),
+            "install one first, or say which is to come: --engine containerd=2.1",
+        ));
+    }
+    let mut plan = Plan::default();
+    let programs = binaries::install(&tree, &mut plan)?;
+    let context = Context { tree: &tree, state: &state, programs: &programs, method: args.method };
+    for engine in &engines {
+        engine.install(&context, &mut plan)?;
+        plan.reload(engine.name, engine.reload());
+    }
+    units::install(&context, &mut plan)?;
+    let plan = plan.in_order(false);
+    report::plan(&plan, &engines, selection.dry_run, format)?;
+    if selection.dry_run {
+        return Ok(Exit::Done.into());
+    }
+    let lock = state::lock(&tree)?;
+    let ready = put(&tree, &state, &plan, &engines, selection.restart)?;
+    drop(lock);
+    report::installed(&plan, &ready, &tree, format)?;
+    Ok(Exit::Done.into())
+}
+
+/// Applies a plan that installs, has the engines read it and checks that they did. On an error all is as it was.
+fn put(
+    tree: &Tree,
+    before: &State,
+    plan: &Plan,
+    engines: &[Engine],
+    restart: bool,
+) -> Result<Vec<EngineName>, Problem> {
+    if plan.changes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut state = before.clone();
+    for change in &plan.changes {
+        state.remember(change)?;
+    }
+    // First, so that what a kill leaves half-done can be taken back.
+    state.save(tree)?;
+    let undo = |problem: Problem| before.save(tree).map_or_else(|stuck| stuck, |()| problem);
+    let applied = apply::apply(plan, tree).map_err(undo)?;
+    state.directories.extend(applied.directories().iter().cloned());
+    state.save(tree)?;
+    match restart::reload(tree, plan, engines, restart) {
+        Ok(ready) => Ok(ready),
+        Err((touched, problem)) => {
+            let problem = undo(applied.revert(problem));
+            Err(restart::again(&touched, problem))
+        }
+    }
+}
+
+/// Runs `porthole uninstall`.
+pub(crate) fn uninstall(args: &UninstallArgs, format: Format) -> Result<ExitCode, Problem> {
+    args.selection.check()?;
+    uninstall::run(&args.selection, &Tree::open(&args.selection.root)?, format)
+}
+
+/// The path of a file beside its tree's root, as the node will see it.
+pub(crate) fn is_plain(path: &Path) -> bool {
+    path.to_str().is_some_and(|path| {
+        path.starts_with('/') && path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b))
+    })
+}

@@ -1,0 +1,153 @@
+//! What is to be changed, as data: computed without changing anything, printed as a unified diff, applied by one function.
+
+use super::edit::Edit;
+use super::engine::EngineName;
+use super::tree::{Content, Tree};
+use crate::problem::Problem;
+use serde::{Deserialize, Serialize};
+use similar::TextDiff;
+use std::path::{Path, PathBuf};
+
+/// When a change is made: what others need comes first, and goes last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Rank {
+    /// Our programs.
+    Binary,
+    /// Files of our own that the engines' configuration names: base specs, guards.
+    Support,
+    /// What the engines read.
+    Config,
+    /// What the service manager reads.
+    Unit,
+}
+
+/// On whose behalf a file is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Owner {
+    /// All engines': binaries, units.
+    Porthole,
+    /// One engine's.
+    #[serde(untagged)]
+    Engine(EngineName),
+}
+
+/// One file, before and after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    /// Its path in the tree.
+    pub(crate) path: PathBuf,
+    pub(crate) rank: Rank,
+    pub(crate) owner: Owner,
+    /// None where there is no such file.
+    pub(crate) before: Option<Content>,
+    /// None where it is to go.
+    pub(crate) after: Option<Content>,
+    /// How it is taken back once somebody else has edited the file too.
+    pub(crate) edit: Edit,
+}
+
+/// What an engine has to do to read its changed configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Reload {
+    /// It has to be restarted; its containers live on.
+    Restart,
+    /// A signal will do.
+    Signal,
+    /// It reads it by itself.
+    Nothing,
+}
+
+/// All that is to be done.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    pub(crate) changes: Vec<Change>,
+    /// Engines with changes, and what they need then.
+    pub(crate) reloads: Vec<(EngineName, Reload)>,
+    /// What the operator should know.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Plan {
+    /// What is at a path once the plan is applied, as far as it is planned.
+    pub(crate) fn content(&self, tree: &Tree, path: &Path) -> Result<Option<Content>, Problem> {
+        match self.changes.iter().find(|change| change.path == path) {
+            Some(change) => Ok(change.after.clone()),
+            None => tree.look(path),
+        }
+    }
+
+    /// Adds a change. What is as it should be is none; a file that is changed already is changed further.
+    pub(crate) fn set(
+        &mut self,
+        tree: &Tree,
+        path: &Path,
+        rank: Rank,
+        owner: Owner,
+        after: Option<Content>,
+        edit: Edit,
+    ) -> Result<(), Problem> {
+        if let Some(change) = self.changes.iter_mut().find(|change| change.path == path) {
+            change.after = after;
+            change.edit = edit;
+        } else {
+            let before = tree.look(path)?;
+            // A file that somebody gave another mode keeps it.
+            let same = match (&before, &after) {
+                (Some(Content::File { bytes: a, mode: m }), Some(Content::File { bytes: b, mode: n })) => {
+                    a == b && (m & 0o111 != 0) == (n & 0o111 != 0)
+                }
+                (before, after) => before == after,
+            };
+            if !same {
+                self.changes.push(Change { path: path.to_owned(), rank, owner, before, after, edit });
+            }
+        }
+        Ok(())
+    }
+
+    /// Says what an engine needs, if any of its files is changed.
+    pub(crate) fn reload(&mut self, engine: EngineName, reload: Reload) {
+        if self.changes.iter().any(|change| change.owner == Owner::Engine(engine)) {
+            self.reloads.push((engine, reload));
+        }
+    }
+
+    /// In the order in which they are to be made.
+    pub(crate) fn in_order(mut self, undo: bool) -> Self {
+        self.changes.sort_by_key(|change| change.rank);
+        if undo {
+            self.changes.reverse();
+        }
+        self
+    }
+
+    /// The changes as one unified diff, which patch(1) would apply to the tree's root.
+    pub(crate) fn diff(&self) -> String {
+        self.changes.iter().map(diff).collect()
+    }
+}
+
+fn diff(change: &Change) -> String {
+    let name = |content: &Option<Content>, side: &str| {
+        content
+            .as_ref()
+            .map_or_else(|| "/dev/null".to_owned(), |_| format!("{side}{}", change.path.display()))
+    };
+    let text = |content: &Option<Content>| match content {
+        None => Some(String::new()),
+        Some(Content::Link { target }) => Some(format!("-> {}\n", target.display())),
+        Some(file) => file.as_text().map(str::to_owned),
+    };
+    let (old, new) = (name(&change.before, "a"), name(&change.after, "b"));
+    match (text(&change.before), text(&change.after)) {
+        (Some(before), Some(after)) => TextDiff::from_lines(&before, &after)
+            .unified_diff()
+            .context_radius(3)
+            .header(&old, &new)
+            .to_string(),
+        _ => format!("Binary files {old} and {new} differ\n"),
+    }
+}

@@ -1,0 +1,72 @@
+//! Running the node's own programs: an engine's for its version and its effective configuration, the service manager's.
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::io::{self, Read};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a program may take to answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// More than this is no answer.
+const LARGEST: u64 = 16 << 20;
+
+/// Runs a program without input and with an environment of its own, and returns what it prints to standard output.
+///
+/// # Errors
+/// When it cannot be started, takes too long, or fails; then with the last line of what it said.
+pub(crate) fn output(program: &Path, args: &[&str]) -> io::Result<String> {
+    let mut command = Command::new(program);
+    command
+        .args(args)
+        .env_clear()
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    // Drained beside, so that neither pipe can fill up while the other is read.
+    let errors = child.stderr.take().map(|mut stderr| {
+        std::thread::spawn(move || {
+            let mut text = Vec::new();
+            let _ = stderr.by_ref().take(LARGEST).read_to_end(&mut text);
+            text
+        })
+    });
+    let answer =
+        child.stdout.take().map_or_else(|| Ok(Vec::new()), |stdout| read(stdout, Instant::now() + PATIENCE));
+    if answer.is_err() {
+        let _ = child.kill();
+    }
+    let status = child.wait()?;
+    let errors = errors.and_then(|thread| thread.join().ok()).unwrap_or_default();
+    let answer = answer?;
+    if !status.success() {
+        let text = String::from_utf8_lossy(&errors);
+        let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+        return Err(io::Error::other(format!(
+            "{status}: {}",
+            porthole_registry::text::clean(last).unwrap_or_default()
+        )));
+    }
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+fn read(mut from: std::process::ChildStdout, until: Instant) -> io::Result<Vec<u8>> {
+    let mut answer = Vec::new();
+    let mut buffer = [0; 64 << 10];
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).map_err(|_| io::ErrorKind::InvalidInput)?;
+        if poll(&mut [PollFd::new(&from, PollFlags::IN)], Some(&timeout))? == 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("no answer within {} s", PATIENCE.as_secs()),
+            ));
+        }
+        match from.read(&mut buffer)? {
+            0 => return Ok(answer),
+            length => answer.extend_from_slice(&buffer[..length]),
+        }
+        if answer.len() as u64 > LARGEST {
+            return Err(io::Error::other("too long an answer"));
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Taking an installation back: what the engines read first, and what they would still call last.
+
+use super::apply;
+use super::edit::Edit;
+use super::engine::{Engine, EngineName};
+use super::plan::{Change, Owner, Plan, Rank};
+use super::state::{Entry, Kept, State};
+use super::tree::{Content, Tree};
+use super::{Selection, report, restart};
+use crate::exit::{Exit, ExitCode};
+use crate::output::Format;
+use crate::problem::Problem;
+use std::path::PathBuf;
+
+/// Runs the command.
+pub(super) fn run(selection: &Selection, tree: &Tree, format: Format) -> Result<ExitCode, Problem> {
+    let mut state = State::load(tree)?;
+    let engines: Vec<Engine> = EngineName::ALL
+        .into_iter()
+        .filter(|name| {
+            state.files.iter().any(|entry| entry.owner == Owner::Engine(*name)) && selection.includes(*name)
+        })
+        .filter_map(|name| Engine::find(tree, name, selection.config.as_deref(), None))
+        .collect();
+    let mut taken = plan(selection, tree, &state, Phase::Config)?;
+    for engine in &engines {
+        taken.reload(engine.name, engine.reload());
+    }
+    if selection.dry_run {
+        taken.changes.extend(plan(selection, tree, &state, Phase::Rest)?.changes);
+        report::plan(&taken, &engines, true, format)?;
+        return Ok(Exit::Done.into());
+    }
+    let _lock = super::state::lock(tree)?;
+    report::plan(&taken, &engines, false, format)?;
+    let applied = apply::apply(&taken, tree)?;
+    let ready = match restart::reload(tree, &taken, &engines, selection.restart) {
+        Ok(ready) => ready,
+        Err((touched, problem)) => return Err(restart::again(&touched, applied.revert(problem))),
+    };
+    let mut restored = forget(&mut state, tree, &taken)?;
+    state.save(tree)?;
+    // Only now: the engines that could be told no longer call any of it.
+    let rest = plan(selection, tree, &state, Phase::Rest)?;
+    apply::apply(&rest, tree)?;
+    restored.extend(forget(&mut state, tree, &rest)?);
+    apply::sweep(tree, &mut state, &restored);
+    state.save(tree)?;
+    report::uninstalled(&taken, &rest, &ready, &state, format)?;
+    Ok(Exit::Done.into())
+}
+
+/// Uninstalling is done in two steps, with the engines' reload between.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// What engines and the service manager read.
+    Config,
+    /// What that named.
+    Rest,
+}
+
+impl Phase {
+    fn includes(self, rank: Rank) -> bool {
+        (self == Self::Config) == matches!(rank, Rank::Config | Rank::Unit)
+    }
+}
+
+fn plan(selection: &Selection, tree: &Tree, state: &State, phase: Phase) -> Result<Plan, Problem> {
+    let mut plan = Plan::default();
+    // What is all engines' stays as long as one of them is there.
+    let remains = |entry: &Entry| matches!(entry.owner, Owner::Engine(name) if !selection.includes(name));
+    let some_remain = state.files.iter().any(remains);
+    for entry in state.files.iter().filter(|entry| phase.includes(entry.rank)) {
+        let selected = match entry.owner {
+            Owner::Engine(name) => selection.includes(name),
+            Owner::Porthole => !some_remain,
+        };
+        if !selected {
+            continue;
+        }
+        if let Some(reason) = super::engine::still_needed(tree, state, entry)? {
+            plan.notes.push(format!("{} stays: {reason}", entry.path.display()));
+            if let Some(after) = super::engine::without_default(tree, entry)? {
+                plan.set(tree, &entry.path, entry.rank, entry.owner, Some(after), entry.edit.clone())?;
+            }
+            continue;
+        }
+        let current = tree.look(&entry.path)?;
+        let after = before_us(entry, current.as_ref())?;
+        if after != current {
+            plan.changes.push(Change {
+                path: entry.path.clone(),
+                rank: entry.rank,
+                owner: entry.owner,
+                before: current,
+                after,
+                edit: Edit::Own,
+            });
+        }
+    }
+    Ok(plan.in_order(true))
+}
+
+/// What the file is to be: as it was before us where nobody else has touched it, else without what is ours.
+fn before_us(entry: &Entry, current: Option<&Content>) -> Result<Option<Content>, Problem> {
+    let Some(content) = current else { return Ok(None) };
+    if entry.before.is(current) {
+        return Ok(current.cloned());
+    }
+    if entry.after.is(current) {
+        return Ok(match &entry.before {
+            Kept::Nothing | Kept::Program => None,
+            Kept::Text(text) => Some(content.with_text(text.clone())),
+            Kept::Link(target) => Some(Content::Link { target: target.clone() }),
+        });
+    }
+    match content.as_text() {
+        Some(text) if entry.edit != Edit::Own => {
+            Ok(entry.edit.undo(text)?.map(|text| content.with_text(text)))
+        }
+        // Ours as a whole, whoever has edited it: nothing names it any more.
+        _ => Ok(None),
+    }
+}
+
+/// Forgets the files that are as they were, and returns them.
+fn forget(state: &mut State, tree: &Tree, plan: &Plan) -> Result<Vec<PathBuf>, Problem> {
+    let kept: Vec<_> =
+        plan.notes.iter().filter_map(|note| note.split(" stays: ").next()).map(PathBuf::from).collect();
+    let mut restored = Vec::new();
+    for change in plan.changes.iter().filter(|change| !kept.contains(&change.path)) {
+        let entry = state.entry(&change.path).cloned();
+        state.forget(&change.path);
+        // Where somebody else has written into the file, the backup is the only way back to what it was.
+        if entry.is_some_and(|entry| entry.before.is(change.after.as_ref())) {
+            restored.push(change.path.clone());
+        }
+    }
+    // What was gone or as before already.
+    for entry in state.files.clone() {
+        let current = tree.look(&entry.path)?;
+        if !kept.contains(&entry.path)
+            && (current.is_none() || (entry.before.is(current.as_ref()) && entry.before != entry.after))
+        {
+            state.forget(&entry.path);
+            restored.push(entry.path);
+        }
+    }
+    Ok(restored)
+}

@@ -1,0 +1,1 @@
+//! containerd: base specs and wrappers, on running nodes.

@@ -1,0 +1,1 @@
+//! Docker: the wrapper as its default runtime.

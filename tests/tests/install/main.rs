@@ -1,0 +1,8 @@
+//! `porthole install` and `porthole uninstall`: on trees, and on nodes with the real engines.
+
+#![allow(clippy::unwrap_used)]
+
+mod containerd;
+mod docker;
+mod podman;
+mod tree;

@@ -1,0 +1,1 @@
+//! Trees of files: what a plan is, and that it can be taken back.
