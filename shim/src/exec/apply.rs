@@ -13,13 +13,14 @@ use rustix::process::{
 };
 use rustix::thread::{no_new_privs, set_no_new_privs};
 
-use super::Target;
+use super::bounds::Prepared;
 use super::capabilities::Status;
 use super::error::{ExecError, Step};
 use super::plan::{Directory, Opened, Plan};
 use super::pty::{Pty, Slave};
 use super::view::{Start, assemble};
 use super::wait::{self, Signals};
+use super::{Target, seccomp};
 use crate::sys::{self, Fork};
 use porthole_registry::namespace::NamespaceKind;
 
@@ -27,9 +28,11 @@ use porthole_registry::namespace::NamespaceKind;
 pub(crate) fn apply(plan: &Plan, target: &Target, opened: &Opened, run_dir: &Path) -> Result<u8, ExecError> {
     // Nobody but root of the host looks into this process, and what it forks, until it has become the command.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Step::SealImage.failed("not dumpable"))?;
+    let bounds = plan.bounds.prepare()?;
     plan.namespaces.join_pid(target)?;
+    let entry = Entry { plan, target, opened, run_dir, bounds: &bounds };
     if !plan.fork {
-        match enter(plan, target, opened, run_dir, None)? {}
+        match enter(&entry, None)? {}
     }
     let (pty, slave) =
         if plan.terminal { Pty::open().map(|(p, s)| (Some(p), Some(s)))? } else { (None, None) };
@@ -37,7 +40,7 @@ pub(crate) fn apply(plan: &Plan, target: &Target, opened: &Opened, run_dir: &Pat
     let signals = Signals::take(pty.is_some() || plan.hostile())?;
     let as_child = AsChild { slave, old_mask: signals.old_mask(), to_parent };
     let child_main = || {
-        let error = match enter(plan, target, opened, run_dir, Some(&as_child)) {
+        let error = match enter(&entry, Some(&as_child)) {
             Err(error) => error,
             Ok(never) => match never {},
         };
@@ -70,13 +73,17 @@ struct AsChild {
     to_parent: std::io::PipeWriter,
 }
 
-fn enter(
-    plan: &Plan,
-    target: &Target,
-    opened: &Opened,
-    run_dir: &Path,
-    child: Option<&AsChild>,
-) -> Result<Infallible, ExecError> {
+/// All that a process needs to become the command.
+struct Entry<'a> {
+    plan: &'a Plan,
+    target: &'a Target,
+    opened: &'a Opened,
+    run_dir: &'a Path,
+    bounds: &'a Prepared,
+}
+
+fn enter(entry: &Entry<'_>, child: Option<&AsChild>) -> Result<Infallible, ExecError> {
+    let Entry { plan, target, opened, run_dir, bounds } = *entry;
     if let Some(child) = child {
         child.old_mask.thread_set_mask().map_err(Step::Fork.failed("the signal mask"))?;
         match &child.slave {
@@ -90,6 +97,8 @@ fn enter(
     }
     sys::default_action(libc::SIGPIPE).map_err(Step::Fork.failed("SIGPIPE"))?;
     let status = Status::open()?;
+    let context = plan.context.open()?;
+    bounds.enter()?;
     // The session keyring is the caller's, with the keys of their Kerberos tickets and disks.
     sys::new_session_keyring().map_err(Step::Keyring.failed("a session keyring of its own"))?;
     plan.ids.drop_groups()?;
@@ -105,10 +114,13 @@ fn enter(
     plan.ids.apply()?;
     plan.capabilities.apply(status)?;
     forbid_new_privileges()?;
+    context.apply(&plan.context)?;
     sys::close_on_exec().map_err(Step::Descriptors.failed("3 and above"))?;
     if let Some(child) = child {
         die_with_parent(child.to_parent.as_fd())?;
     }
+    // Last: from here on only execve is left to be done.
+    opened.filter.as_ref().map_or(Ok(()), seccomp::apply)?;
     Err(opened.command.execute())
 }
 

@@ -34,12 +34,18 @@ pub(crate) enum Step {
     WorkingDirectory,
     /// The session keyring.
     Keyring,
+    /// cgroup, resource limits.
+    Bounds,
     /// uid, gid, groups.
     Ids,
     /// The five capability sets.
     Capabilities,
     /// No new privileges.
     NoNewPrivileges,
+    /// The security module's context.
+    Context,
+    /// The filter of system calls.
+    Seccomp,
     /// A copy of porthole that nothing inside can write to.
     SealImage,
     /// Descriptors.
@@ -64,9 +70,12 @@ impl Step {
             Self::Root => "change the root directory",
             Self::WorkingDirectory => "change the working directory",
             Self::Keyring => "leave the caller's keyring",
+            Self::Bounds => "bound what it uses",
             Self::Ids => "change user and group",
             Self::Capabilities => "reduce capabilities",
             Self::NoNewPrivileges => "forbid new privileges",
+            Self::Context => "set the security context",
+            Self::Seccomp => "filter system calls",
             Self::SealImage => "protect porthole's own image",
             Self::Descriptors => "close file descriptors",
             Self::DeathSignal => "tie the command to porthole",
@@ -87,9 +96,12 @@ impl Step {
             Self::Root => "root",
             Self::WorkingDirectory => "working_directory",
             Self::Keyring => "keyring",
+            Self::Bounds => "bounds",
             Self::Ids => "ids",
             Self::Capabilities => "capabilities",
             Self::NoNewPrivileges => "no_new_privileges",
+            Self::Context => "security_context",
+            Self::Seccomp => "seccomp",
             Self::SealImage => "seal_image",
             Self::Descriptors => "descriptors",
             Self::DeathSignal => "death_signal",

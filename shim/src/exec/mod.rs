@@ -5,16 +5,19 @@
 
 mod apply;
 mod args;
+mod bounds;
 mod capabilities;
 mod command;
 mod dns;
 mod environment;
 mod error;
 mod ids;
+mod lsm;
 mod namespaces;
 mod plan;
 mod pty;
 mod seal;
+mod seccomp;
 mod view;
 mod wait;
 

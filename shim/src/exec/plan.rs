@@ -9,17 +9,21 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::geteuid;
 use rustix::stdio::{stdin, stdout};
 use rustix::termios::isatty;
+use seccompiler::BpfProgram;
 use serde::Serialize;
 
 use super::Target;
 use super::args::{Place, Request};
+use super::bounds::Bounds;
 use super::capabilities::{Capabilities, Profile, Sets};
 use super::command::{self, Command};
 use super::dns::Dns;
 use super::environment::{Account, Environment};
 use super::error::{ExecError, Step};
 use super::ids::{IdMap, Ids};
+use super::lsm::Context;
 use super::namespaces::Joins;
+use super::seccomp::Filter;
 use super::view::{Contents, View, is_mount_point};
 use porthole_registry::namespace::NamespaceKind;
 
@@ -98,6 +102,12 @@ pub(crate) struct Plan {
     pub(crate) capabilities: Sets,
     /// Ids and groups.
     pub(crate) ids: Ids,
+    /// cgroup and limits.
+    pub(crate) bounds: Bounds,
+    /// System calls.
+    pub(crate) seccomp: Filter,
+    /// The security module's context.
+    pub(crate) context: Context,
     /// Always: no setuid file or file capability has any effect.
     pub(crate) no_new_privileges: bool,
     /// Names of its variables.
@@ -121,6 +131,8 @@ pub(crate) struct Opened {
     pub(crate) directory: OwnedFd,
     /// Ready to execute.
     pub(crate) command: Command,
+    /// Ready to be put in force.
+    pub(crate) filter: Option<BpfProgram>,
 }
 
 impl Plan {
@@ -166,6 +178,9 @@ impl Plan {
             profile: request.profile,
             capabilities,
             ids,
+            bounds: Bounds::resolve(request, target)?,
+            seccomp: Filter::resolve(request.profile),
+            context: Context::resolve(request, target)?,
             no_new_privileges: true,
             terminal: caller.interactive && request.fork,
             fork: request.fork,
@@ -175,7 +190,8 @@ impl Plan {
             environment,
         };
         let command = Command::new(&words, &plan.environment)?;
-        Ok((plan, Opened { root: root.map(|(_, fd)| fd), directory, command }))
+        let filter = plan.seccomp.compile()?;
+        Ok((plan, Opened { root: root.map(|(_, fd)| fd), directory, command, filter }))
     }
 
     /// Whether what is inside could reach for porthole's own image.
@@ -298,6 +314,9 @@ impl fmt::Display for Plan {
         writeln!(f, "capabilities {} (profile {})", self.capabilities.permitted, self.profile.name())?;
         writeln!(f, "             in all five sets; read back")?;
         writeln!(f, "ids          {}", self.ids)?;
+        writeln!(f, "bounds       {}", self.bounds)?;
+        writeln!(f, "system calls {}", self.seccomp)?;
+        writeln!(f, "context      {}", self.context)?;
         writeln!(f, "privileges   no new ones; read back")?;
         writeln!(f, "environment  {}", self.environment)?;
         writeln!(f, "terminal     {}", if self.terminal { "one of its own" } else { "none" })?;
@@ -335,6 +354,9 @@ mod tests {
             profile: Profile::General,
             capabilities: Sets::exactly(Profile::General.capabilities()),
             ids: Ids::Set { uid: 1000, gid: 100, host_uid: None },
+            bounds: Bounds::default(),
+            seccomp: Filter::Off,
+            context: Context::None { reason: "no security module is active".into() },
             no_new_privileges: true,
             environment: Environment::resolve(&caller, &account, "shop/web-0", &[]),
             terminal: false,
@@ -357,6 +379,9 @@ mod tests {
              capabilities CAP_NET_RAW (profile general)\n             \
                           in all five sets; read back\n\
              ids          uid 1000, gid 100, no supplementary groups\n\
+             bounds       none\n\
+             system calls not filtered\n\
+             context      none: no security module is active\n\
              privileges   no new ones; read back\n\
              environment  HOME PATH PORTHOLE_TARGET TERM USER\n\
              terminal     none\n\
