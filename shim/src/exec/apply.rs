@@ -113,15 +113,16 @@ fn enter(entry: &Entry<'_>, child: Option<&AsChild>) -> Result<Infallible, ExecE
     plan.capabilities.bound()?;
     plan.ids.apply()?;
     plan.capabilities.apply(status)?;
-    forbid_new_privileges()?;
+    // Before no_new_privs, under which AppArmor lets no confined process name a profile of its own.
     context.apply(&plan.context)?;
+    forbid_new_privileges()?;
     sys::close_on_exec().map_err(Step::Descriptors.failed("3 and above"))?;
     if let Some(child) = child {
         die_with_parent(child.to_parent.as_fd())?;
     }
     // Last: from here on only execve is left to be done.
     opened.filter.as_ref().map_or(Ok(()), seccomp::apply)?;
-    Err(opened.command.execute())
+    Err(plan.context.blame(opened.command.execute(), || opened.command.is_permitted()))
 }
 
 fn directories(plan: &Plan, opened: &Opened) -> Result<(), ExecError> {

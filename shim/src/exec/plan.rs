@@ -142,12 +142,6 @@ impl Plan {
         target: &Target,
         caller: &Caller,
     ) -> Result<(Self, Opened), ExecError> {
-        if request.follow_context {
-            return Err(Step::Request.refused(
-                "-Z: this version sets no SELinux context",
-                "leave out -Z: the command then runs in the context of porthole",
-            ));
-        }
         let namespaces = Joins::resolve(&request.namespaces, target)?;
         let maps = match (&target.process, namespaces.has(NamespaceKind::User)) {
             (Some(process), true) => Some((IdMap::of(process, "uid_map")?, IdMap::of(process, "gid_map")?)),
