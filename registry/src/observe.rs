@@ -79,25 +79,12 @@ pub fn observe(
     Ok((record, netns))
 }
 
-/// Brings up to date what is final only once the container's own program runs: cgroup, labels, stage.
+/// Brings up to date what is final only once the container's own program runs: cgroup, stage. Labels are not: what
+/// config.json asks for is what it gets, while the process may still show the runtime's own, even at poststart.
 pub fn refresh(record: &mut Record, process: &Process, stage: Stage) {
     record.stage = stage;
     if let Some(cgroup) = cgroup(process) {
         record.cgroup = Some(cgroup);
-    }
-    // Empty, or an error, where no such module is loaded.
-    let label = |file| {
-        process.read(file).ok().and_then(|text| clean(String::from_utf8_lossy(&text).trim_end_matches('\0')))
-    };
-    if record.security.selinux.is_some()
-        && let Some(label) = label("attr/current")
-    {
-        record.security.selinux = Some(label);
-    }
-    if record.security.apparmor.is_some()
-        && let Some(label) = label("attr/apparmor/current")
-    {
-        record.security.apparmor = Some(label.split(" (").next().unwrap_or_default().to_owned());
     }
 }
 

@@ -16,6 +16,7 @@ use rustix::thread::{no_new_privs, set_no_new_privs};
 use super::bounds::Prepared;
 use super::capabilities::Status;
 use super::error::{ExecError, Step};
+use super::lifeline::Lifeline;
 use super::plan::{Directory, Opened, Plan};
 use super::pty::{Pty, Slave};
 use super::view::{Start, assemble};
@@ -29,8 +30,9 @@ pub(crate) fn apply(plan: &Plan, target: &Target, opened: &Opened, run_dir: &Pat
     // Nobody but root of the host looks into this process, and what it forks, until it has become the command.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Step::SealImage.failed("not dumpable"))?;
     let bounds = plan.bounds.prepare()?;
+    let lifeline = Lifeline::start(&plan.context, plan.fork)?;
     plan.namespaces.join_pid(target)?;
-    let entry = Entry { plan, target, opened, run_dir, bounds: &bounds };
+    let entry = Entry { plan, target, opened, run_dir, bounds: &bounds, lifeline: &lifeline };
     if !plan.fork {
         match enter(&entry, None)? {}
     }
@@ -80,10 +82,11 @@ struct Entry<'a> {
     opened: &'a Opened,
     run_dir: &'a Path,
     bounds: &'a Prepared,
+    lifeline: &'a Lifeline,
 }
 
 fn enter(entry: &Entry<'_>, child: Option<&AsChild>) -> Result<Infallible, ExecError> {
-    let Entry { plan, target, opened, run_dir, bounds } = *entry;
+    let Entry { plan, target, opened, run_dir, bounds, lifeline } = *entry;
     if let Some(child) = child {
         child.old_mask.thread_set_mask().map_err(Step::Fork.failed("the signal mask"))?;
         match &child.slave {
@@ -119,6 +122,7 @@ fn enter(entry: &Entry<'_>, child: Option<&AsChild>) -> Result<Infallible, ExecE
     sys::close_on_exec().map_err(Step::Descriptors.failed("3 and above"))?;
     if let Some(child) = child {
         die_with_parent(child.to_parent.as_fd())?;
+        lifeline.hand_over()?;
     }
     // Last: from here on only execve is left to be done.
     opened.filter.as_ref().map_or(Ok(()), seccomp::apply)?;

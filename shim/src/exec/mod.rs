@@ -12,6 +12,7 @@ mod dns;
 mod environment;
 mod error;
 mod ids;
+mod lifeline;
 mod lsm;
 mod namespaces;
 mod plan;

@@ -94,6 +94,11 @@ impl Context {
         Err(Step::Context.failed("/proc/thread-self/attr")(Errno::NOENT))
     }
 
+    /// Whether the command is in another context than porthole.
+    pub(crate) fn changes(&self) -> bool {
+        self.request().is_some()
+    }
+
     /// What the kernel is told, in one write: it takes no second one as the rest of the first.
     fn request(&self) -> Option<String> {
         match self {
@@ -117,7 +122,7 @@ impl Context {
     /// `permitted` tells that.
     pub(crate) fn blame(&self, error: ExecError, permitted: impl FnOnce() -> bool) -> ExecError {
         let ExecError::NotExecutable { command, source } = &error else { return error };
-        let denied = source.kind() == ErrorKind::PermissionDenied && self.request().is_some();
+        let denied = source.kind() == ErrorKind::PermissionDenied && self.changes();
         if !denied || !permitted() {
             return error;
         }
