@@ -1,47 +1,17 @@
 #!/bin/sh
-# Runs inside the virtual machine, as init_t, and says of each sentence `PASS sentence` or `FAIL sentence: …`.
+# Inside the virtual machine, as init_t: what SELinux lets porthole, its commands and its hook do.
 DEBUG=system_u:system_r:porthole_debug_t
-lab=/var/lib/lab
-mkdir -p $lab && cd $lab || exit 1
-
-# sentence WANTED COMMAND…: status and output, as "STATUS OUTPUT", match the pattern.
-sentence() {
-    name=$1 wanted=$2
-    shift 2
-    got=$("$@" 2>&1)
-    got="$? $(echo "$got" | tr '\0\n' '  ' | sed 's/ *$//')"
-    # shellcheck disable=SC2254  # a pattern on purpose
-    case $got in
-        $wanted) echo "PASS $name" ;;
-        *) echo "FAIL $name: wanted <$wanted>, got <$got>" ;;
-    esac
-}
+. /checks/common.sh
 
 denials() { dmesg | grep 'avc:  denied' | grep "$1"; }
 
-# container RUNTIME NAME CATEGORIES: pod shop/NAME, which sleeps; registered by the hook.
-container() {
-    dir=$lab/$2
-    mkdir -p "$dir/rootfs/bin" && cp /bin/busybox "$dir/rootfs/bin/" && echo "of $2" >"$dir/rootfs/secret" || return
-    chcon -R "system_u:object_r:container_file_t:s0:$3" "$dir/rootfs" || return
-    entry() {
-        printf '{"path":"/bin/sh","args":["sh","-c","test -x %s && exec %s %s; while read -r x; do :; done"],"timeout":10}' \
-            /usr/libexec/porthole/porthole-hook /usr/libexec/porthole/porthole-hook "$1"
-    }
-    hooks="{\"createRuntime\":[$(entry createRuntime)],\"poststart\":[$(entry poststart)],\"poststop\":[$(entry poststop)]}"
-    pod="\"io.kubernetes.cri.container-type\":\"container\",\"io.kubernetes.cri.sandbox-id\":\"box-$2\""
-    pod="$pod,\"io.kubernetes.cri.sandbox-name\":\"$2\",\"io.kubernetes.cri.sandbox-namespace\":\"shop\""
-    pod="$pod,\"io.kubernetes.cri.container-name\":\"app\""
-    (cd "$dir" && "$1" spec) && sed -i -e 's/"terminal": true/"terminal": false/' \
-        -e 's#"sh"#"/bin/busybox", "sleep", "1000"#' \
-        -e "s/\"process\": {/&\"selinuxLabel\": \"system_u:system_r:container_t:s0:$3\",/" \
-        -e "s/\"linux\": {/&\"mountLabel\": \"system_u:object_r:container_file_t:s0:$3\",/" \
-        -e "1s#{#{\"hooks\": $(echo "$hooks" | sed 's/&/\\&/g'), \"annotations\": {$pod},#" "$dir/config.json"
-    "$1" --log "$dir/log" run --detach --pid-file "$dir/pid" --bundle "$dir" "$2" </dev/null >/dev/null 2>&1 ||
-        { cat "$dir/log"; return 1; }
+# labelled RUNTIME NAME CATEGORIES
+labelled() {
+    mkdir -p "$lab/$2/rootfs" && chcon "system_u:object_r:container_file_t:s0:$3" "$lab/$2/rootfs" || return
+    container "$1" "$2" -e "s/\"process\": {/&\"selinuxLabel\": \"system_u:system_r:container_t:s0:$3\",/" \
+        -e "s/\"linux\": {/&\"mountLabel\": \"system_u:object_r:container_file_t:s0:$3\",/"
 }
 
-pid_of() { cat "$lab/$1/pid"; }
 label() { ls -dZ "$@" | cut -d: -f3 | tr '\n' ' '; }
 # in CONTEXT COMMAND…
 in_context() { sh -c 'printf %s "$0" >/proc/self/attr/exec && exec "$@"' "$@"; }
@@ -54,8 +24,8 @@ sentence 'files are labelled as porthole.fc says' '0 porthole_exec_t porthole_ho
     label /usr/bin/porthole /usr/libexec/porthole/porthole-hook
 
 # --- the hook, started by runtimes in their domain ---------------------------
-sentence 'crun starts a container' '0 ' container crun web-0 c1,c2
-sentence 'runc starts a container' '0 ' container runc web-1 c3,c4
+sentence 'crun starts a container' '0 ' labelled crun web-0 c1,c2
+sentence 'runc starts a container' '0 ' labelled runc web-1 c3,c4
 sentence 'the hook runs in its own domain' '0 *porthole_hook_t*' \
     sh -c 'dmesg | grep "granted  { transition }" | grep -c . >/dev/null && dmesg | grep "granted.*porthole_hook_t" | head -1'
 sentence 'the confined hook records and pins' '0 *web-0*web-1*' porthole list
@@ -69,10 +39,10 @@ sentence 'the command is in porthole_debug_t at the level of its target' "0 $DEB
     porthole exec web-0 -- cat /proc/self/attr/current
 sentence 'the command for another pod is at that ones level' "0 $DEBUG:s0:c3,c4" \
     porthole exec web-1 -- cat /proc/self/attr/current
-for profile in restricted general netadmin trace; do
-    sentence "profile $profile has the domain" "0 $DEBUG:s0:c1,c2" \
-        porthole exec --profile $profile web-0 -- cat /proc/self/attr/current
-done
+at_level() { porthole exec "$@" web-0 -- cat /proc/self/attr/current; }
+sentence 'profile restricted has the domain' "0 $DEBUG:s0:c1,c2" at_level --profile restricted
+sentence 'profile netadmin has the domain' "0 $DEBUG:s0:c1,c2" at_level --profile netadmin
+sentence 'profile trace has the domain' "0 $DEBUG:s0:c1,c2" at_level --profile trace
 sentence 'with the pid namespace too' "0 $DEBUG:s0:c1,c2" porthole exec -pn web-0 -- cat /proc/self/attr/current
 sentence 'in the targets own file system too' "0 $DEBUG:s0:c1,c2" \
     porthole exec -mp web-0 -- /bin/busybox cat /proc/self/attr/current
@@ -96,30 +66,13 @@ tmp() { (cd /tmp/work && porthole exec web-0 -- sh -c 'echo x >file; cat file' &
 sentence 'tmp can be written to, with a type of its own' '0 x porthole_debug_tmp_t' tmp
 
 # From outside, while it runs; then without porthole.
-porthole exec web-0 -- sleep 1000 >/dev/null 2>&1 &
-porthole=$!
-command=
-for _ in $(seq 100); do
-    for command in $(cat /proc/$porthole/task/$porthole/children); do
-        [ "$(cat "/proc/$command/comm")" != sleep ] || break 2
-    done
-    sleep 0.2
-done
+start porthole exec web-0 -- sleep 1000
 sentence 'outside, attr says the same' "0 $DEBUG:s0:c1,c2" cat "/proc/$command/attr/current"
 sentence 'outside, the capabilities are those of the profile' '0 *CapPrm: 0000000000002000*CapEff: 0000000000002000*' \
-    sh -c "tr '\t' ' ' </proc/$command/status"
-sentence 'outside, no new privileges' '0 *NoNewPrivs: 1*' sh -c "tr '\t' ' ' </proc/$command/status"
-sentence 'outside, the user is nobody' '0 *Uid: 65534 65534 65534 65534*' sh -c "tr '\t' ' ' </proc/$command/status"
+    cat "/proc/$command/status"
+sentence 'outside, no new privileges' '0 *NoNewPrivs: 1*' cat "/proc/$command/status"
+sentence 'outside, the user is nobody' '0 *Uid: 65534 65534 65534 65534*' cat "/proc/$command/status"
 sentence 'outside, one cgroup' '0 0::/*' cat "/proc/$command/cgroup"
-dies() {
-    kill -9 $porthole
-    for _ in $(seq 50); do
-        # Nobody may have asked yet how it ended.
-        [ "$(cut -d' ' -f3 "/proc/$command/stat" 2>/dev/null || echo Z)" != Z ] || return 0
-        sleep 0.2
-    done
-    return 1
-}
 sentence 'the command dies with porthole' '0 ' dies
 sentence 'nothing of what is allowed was denied' '1 ' denials 'porthole_\|container_t'
 
