@@ -28,7 +28,7 @@ sentence 'the profile writes nothing to etc' '1 *Permission denied' profile touc
 sentence 'the profile writes nothing to var lib' '1 *Permission denied' profile touch /var/lib/new
 sentence 'the profile mounts nothing' '255 *Permission denied' profile mount -t tmpfs tmpfs /tmp
 sentence 'the profile kills nothing of the host' '1 *Permission denied' profile kill -0 1
-sentence 'the profile enters no namespace' '1 *not permitted*' \
+sentence 'the profile enters no namespace' '1 *Permission denied' \
     profile nsenter "--net=/proc/$(pid_of web-0)/ns/net" true
 sentence 'the profile is not left' '1 *' profile sh -c 'printf unconfined >/proc/self/attr/apparmor/current'
 

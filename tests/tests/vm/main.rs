@@ -48,7 +48,6 @@ fn holds(kernel: &str, security: &str, script: &str) {
     match security {
         "selinux" => {
             run.arg("--policy").arg(config.join("selinux/porthole.cil"));
-            run.arg("--contexts").arg(config.join("selinux/porthole.fc"));
         }
         _ => {
             let profile = config.join("apparmor/porthole-debug").display().to_string();

@@ -20,7 +20,7 @@ domain() { in_context "$DEBUG:s0:c1,c2" "$@"; }
 
 sentence 'the machine has cgroup v2 alone' '0 0::/' cat /proc/self/cgroup
 sentence 'SELinux is enforcing' '0 1' cat /sys/fs/selinux/enforce
-sentence 'files are labelled as porthole.fc says' '0 porthole_exec_t porthole_hook_exec_t' \
+sentence 'files are labelled as the module says' '0 porthole_exec_t porthole_hook_exec_t' \
     label /usr/bin/porthole /usr/libexec/porthole/porthole-hook
 
 # --- the hook, started by runtimes in their domain ---------------------------

@@ -102,8 +102,8 @@ pub(super) fn resolve(
 fn load_remedy() -> String {
     let module = installed("selinux/porthole.cil");
     format!(
-        "load the policy module: semodule -i {module}; it is loaded (semodule -l | grep porthole)? then the policy \
-         does not know the target's level"
+        "load the policy module: semodule -i {module}; if it is loaded (semodule -l), the policy does not know \
+         the target's level"
     )
 }
 
