@@ -51,13 +51,19 @@ impl Docker {
         Self::configured(node, version, &config(node, &json!({})))
     }
 
-    /// Starts `version` with another configuration.
+    /// Starts `version` with another configuration, made from [`config`].
     #[must_use]
-    pub fn configured(_node: &Node, version: &str, text: &str) -> Self {
+    pub fn configured(node: &Node, version: &str, text: &str) -> Self {
+        let cgroup = node.cgroup("");
+        assert!(
+            text.contains(cgroup.trim_end_matches('/')),
+            "containers would not be in a cgroup of the node"
+        );
         let release = Release::with("docker.io", version).unwrap_or_else(|why| panic!("{why}"));
         system::put(&release, "/usr/sbin/dockerd");
         system::put(&release, "/usr/bin/docker");
-        let containerd = (!std::path::Path::new(containerd::SOCKET).exists()).then(|| start_containerd(&release));
+        let containerd =
+            (!std::path::Path::new(containerd::SOCKET).exists()).then(|| start_containerd(&release));
         super::write(CONFIG, text);
         let command = format!("/usr/sbin/dockerd --containerd={}", containerd::SOCKET);
         let docker = Self { version: release.version, service: Service::new("docker", &command), containerd };
