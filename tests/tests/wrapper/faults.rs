@@ -19,7 +19,7 @@ const CALLS: [(&str, usize); 9] = [
     ("flistxattr", 1),
     ("write", 1),
     ("renameat", 1),
-    ("close", 1),
+    ("close", 3),
 ];
 
 /// Runs the wrapper with `fault` at one call. The runtime, if it comes to that, says so.

@@ -9,15 +9,16 @@ use porthole_tests::{Node, Outcome, on_a_node};
 
 /// A runtime that tells all it can see of itself. A shell runs it: the name of the script is the command of the runtime.
 const TELL: &str = r#"
-{
-    tr '\0' '\n' </proc/$$/cmdline
-    tr '\0' '\n' </proc/$$/environ
-    readlink /proc/$$/cwd /proc/$$/root /proc/$$/ns/*
-    for fd in /proc/$$/fd/*; do echo "$fd $(readlink "$fd")"; done
-    grep -E '^(PPid|Umask|Uid|Gid|Groups|Sig|Shd|Cap|NoNewPrivs|Seccomp|NSpid|NSsid|Threads)' /proc/$$/status
-    cat /proc/$$/limits /proc/$$/oom_score_adj /proc/$$/cgroup /proc/$$/timers /proc/$$/comm
-    cut -d ' ' -f 5-8 /proc/$$/stat
-} 2>/dev/null | sed "s/$$/PID/g" >/mnt/told
+(
+    cd /proc/$$ || exit
+    tr '\0' '\n' <cmdline
+    tr '\0' '\n' <environ
+    readlink cwd root ns/*
+    for fd in fd/*; do echo "$fd $(readlink "$fd")"; done
+    grep -E '^(PPid|Umask|Uid|Gid|Groups|SigPnd|ShdPnd|SigBlk|SigIgn|SigCgt|Cap|NoNewPrivs|Seccomp|Threads)' status
+    cat limits oom_score_adj cgroup timers comm
+    cut -d ' ' -f 5-8 stat
+) 2>/dev/null | sed 's/#[0-9]* (deleted)/output/' >/mnt/told
 exit 42
 "#;
 
