@@ -4,6 +4,7 @@ use crate::demo::DemoArgs;
 use crate::exec::ExecArgs;
 use crate::list::ListArgs;
 use crate::output::Format;
+use crate::reconcile::ReconcileArgs;
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -99,8 +100,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         args: Box<ExecArgs>,
     },
-    /// Bring registry and kernel to agreement, and print what was done
-    Reconcile,
+    /// Bring registry and kernel to agreement, register what runs already, and print what was done
+    Reconcile(ReconcileArgs),
     /// Show what porthole does, on a pod that is made for it
     Demo(DemoArgs),
     /// Print completions for a shell

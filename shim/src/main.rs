@@ -78,7 +78,7 @@ fn run(cli: Cli) -> Result<ExitCode, Problem> {
         Command::Identify { thing } => identify::run(&thing, &config()?, global.output),
         Command::Inspect { target } => inspect::run(&target, &config()?, global.output),
         Command::Exec { target, args } => exec(&target, &args, config()?, global.output),
-        Command::Reconcile => reconcile::run(&config()?, global.output),
+        Command::Reconcile(args) => reconcile::run(args, &config()?, global.output),
         Command::Demo(args) => {
             Ok(demo::run(&args, &demo::Places::new(&config()?, global.config.as_deref()))?)
         }
