@@ -209,7 +209,7 @@ impl Registry {
 }
 
 /// The device of all namespaces, so that a file of the same inode number is not taken for one.
-fn nsfs() -> Option<u64> {
+pub(crate) fn nsfs() -> Option<u64> {
     NamespaceId::at(CWD, "/proc/self/ns/net").ok().map(|id| id.dev)
 }
 

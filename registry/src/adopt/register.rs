@@ -13,6 +13,7 @@ use crate::oci::{Spec, State};
 use crate::process::{Process, ProcessError};
 use crate::reconcile::{Action, Done};
 use crate::registration::{Registration, Registry, Reservation};
+use crate::release::nsfs;
 use crate::stage::Stage;
 use crate::text::clean;
 use rustix::fs::{self, CWD, Mode, OFlags};
@@ -61,11 +62,8 @@ impl Registry {
                 Err(unreadable) => done.push(failed(unreadable)),
             }
         }
-        // Sandboxes first, since they have the pod's name, and the same order in every run: names are given in it.
-        ready.sort_by(|a, b| {
-            let of = |ready: &Ready| ready.identity.kind != Kind::Sandbox;
-            of(a).cmp(&of(b)).then_with(|| a.candidate.id.cmp(&b.candidate.id))
-        });
+        // The same order in every run, since names are given in it.
+        ready.sort_by(|a, b| (rank(a), &a.candidate.id).cmp(&(rank(b), &b.candidate.id)));
         for one in ready {
             let (id, words) = (one.candidate.id.clone(), words(&one));
             let result = if one.process.is_some() {
@@ -182,9 +180,22 @@ fn open_netns(path: &Path) -> Result<Option<(rustix::fd::OwnedFd, NamespaceId)>,
         Err(errno) => return Err(fail()(errno)),
     };
     let id = NamespaceId::of(&fd).map_err(fail())?;
-    // The kernel's own name for it: no file that somebody made is called so.
+    // The kernel's own name for it, or the path where an engine has mounted it.
     let link = fs::readlinkat(CWD, format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new()).map_err(fail())?;
-    Ok((link.as_bytes() == format!("net:[{}]", id.ino).as_bytes()).then_some((fd, id)))
+    let link = link.as_bytes();
+    let is_netns = link.starts_with(b"/") || link == format!("net:[{}]", id.ino).as_bytes();
+    Ok((Some(id.dev) == nsfs() && is_netns).then_some((fd, id)))
+}
+
+/// Sandboxes have the pod's name, so they come first; and a network namespace is called after the container that it was
+/// made for, not after those that joined it.
+fn rank(ready: &Ready) -> u8 {
+    let joins = ready.spec.as_ref().and_then(holder).is_some();
+    match (ready.identity.kind, joins) {
+        (Kind::Sandbox, _) => 0,
+        (Kind::Container, false) => 1,
+        (Kind::Container, true) => 2,
+    }
 }
 
 /// Whether this is a sandbox as CRI-O makes it where no process is needed: a network namespace of the engine's own.
