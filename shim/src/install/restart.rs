@@ -41,7 +41,10 @@ pub(super) fn reload<'a>(
             Err(problem) => return Err((touched, problem)),
         }
     }
-    Ok(ready)
+    match super::units::reload(tree, plan) {
+        Ok(()) => Ok(ready),
+        Err(problem) => Err((touched, problem)),
+    }
 }
 
 /// After the old configuration was put back: has the engines read that. What fails now is added to the problem.

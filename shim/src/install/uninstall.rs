@@ -38,6 +38,7 @@ pub(super) fn run(selection: &Selection, tree: &Tree, format: Format) -> Result<
         return Ok(Exit::Done.into());
     }
     report::plan(&taken, &engines, false, format)?;
+    super::units::stop(tree, &taken)?;
     let applied = apply::apply(&taken, tree)?;
     let ready = match restart::reload(tree, &taken, &engines, selection.restart) {
         Ok(ready) => ready,
