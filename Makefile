@@ -72,6 +72,9 @@ install: build
 	install -d $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d $(DESTDIR)$(PREFIX)/share/porthole
 	install -m 0755 $(OUT)/hook/porthole-hook $(OUT)/hook/porthole-runtime $(DESTDIR)$(PREFIX)/libexec/porthole/
 	install -m 0755 $(OUT)/release/porthole $(DESTDIR)$(PREFIX)/bin/porthole
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	for unit in service timer path; do sed 's#/usr/bin/porthole#$(PREFIX)/bin/porthole#' \
+		config/systemd/porthole-reconcile.$$unit >$(DESTDIR)$(PREFIX)/lib/systemd/system/porthole-reconcile.$$unit || exit; done
 	$(OUT)/release/porthole __man $(DESTDIR)$(PREFIX)/share/man/man1
 	$(OUT)/release/porthole completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/porthole
 	$(OUT)/release/porthole completions zsh >$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_porthole
