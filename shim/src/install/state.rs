@@ -52,6 +52,13 @@ pub(crate) struct Entry {
     pub(crate) edit: Edit,
 }
 
+impl Entry {
+    /// Whether it is a link that was changed, and not what it leads to.
+    pub(crate) fn is_link(&self) -> bool {
+        matches!(self.before, Kept::Link(_)) || matches!(self.after, Kept::Link(_))
+    }
+}
+
 /// All that was changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct State {
@@ -139,13 +146,11 @@ impl State {
         let path = Path::new(PATH);
         let place = tree.locate(path)?;
         if self.is_empty() {
+            // Left by a run that was killed.
+            let _ = super::apply::draft_of(&place).map(std::fs::remove_file);
             return match std::fs::remove_file(&place) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(failed("remove", path, e)),
-                // Made for it, and for nothing else; who has put something there keeps it.
-                _ => {
-                    let _ = place.parent().map(std::fs::remove_dir);
-                    Ok(())
-                }
+                _ => Ok(()),
             };
         }
         let text = crate::output::json(self)?;
@@ -155,20 +160,41 @@ impl State {
     }
 }
 
-/// One installation at a time. Held until it is dropped.
-pub(crate) fn lock(tree: &Tree) -> Result<std::os::fd::OwnedFd, Problem> {
-    use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
-    let directory = Path::new(PATH).parent().unwrap_or(Path::new("/"));
-    let place = tree.locate(directory)?;
-    std::fs::create_dir_all(&place).map_err(|e| failed("make", directory, e))?;
-    let fd = openat(CWD, &place, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|e| failed("open", directory, e))?;
-    flock(&fd, FlockOperation::NonBlockingLockExclusive).map_err(|e| {
-        Problem::new(
-            Exit::Failed,
-            format!("lock {}: {e}", directory.display()),
-            "another installation is running: wait for it",
-        )
-    })?;
-    Ok(fd)
+/// One installation at a time, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _fd: std::os::fd::OwnedFd,
+    directory: PathBuf,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Where nothing is installed the directory is there only to be locked; who has put something into it keeps it.
+        let _ = std::fs::remove_dir(&self.directory);
+    }
+}
+
+/// Where the state is, alone.
+pub(crate) fn directory() -> &'static Path {
+    Path::new(PATH).parent().unwrap_or(Path::new("/"))
+}
+
+/// Waits for nobody: who comes second is told so.
+pub(crate) fn lock(tree: &Tree) -> Result<Lock, Problem> {
+    use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, fstat, openat, stat};
+    let path = directory();
+    let directory = tree.locate(path)?;
+    std::fs::create_dir_all(&directory).map_err(|e| failed("make", path, e))?;
+    let fd = openat(CWD, &directory, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|e| failed("open", path, e))?;
+    let busy = |cause: String| {
+        let remedy = "another installation is running: wait for it, then run this again";
+        Problem::new(Exit::Failed, format!("lock {}: {cause}", path.display()), remedy)
+    };
+    flock(&fd, FlockOperation::NonBlockingLockExclusive).map_err(|e| busy(e.to_string()))?;
+    let ours = fstat(&fd).map_err(|e| failed("look at", path, e))?;
+    if stat(&directory).is_ok_and(|now| (now.st_dev, now.st_ino) == (ours.st_dev, ours.st_ino)) {
+        return Ok(Lock { _fd: fd, directory });
+    }
+    Err(busy("it was removed meanwhile".to_owned()))
 }

@@ -137,11 +137,21 @@ impl Engine {
         }
     }
 
+    /// Plans what it has to do after the changes of the plan, or after those of a run that was killed.
+    pub(crate) fn plan_reload(&self, tree: &Tree, plan: &mut Plan) {
+        let reload = self.reload(tree, plan);
+        plan.reload(self.name, reload);
+        let planned = plan.reloads.iter().any(|(name, _)| *name == self.name);
+        if !planned && self.name == EngineName::Docker && docker::is_behind(self, tree) {
+            plan.reloads.push((self.name, reload));
+        }
+    }
+
     /// Whether the running engine answers, and has read its configuration. Says what is wrong.
     pub(crate) fn check(&self, tree: &Tree) -> Result<(), Problem> {
         match self.name {
             EngineName::Containerd => containerd::check(self, tree),
-            EngineName::Docker => docker::check(self),
+            EngineName::Docker => docker::check(self, tree),
             EngineName::CriO | EngineName::Podman => hooks_d::check(self, tree),
         }
     }
