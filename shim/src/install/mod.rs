@@ -156,7 +156,7 @@ pub(crate) fn install(args: &InstallArgs, format: Format) -> Result<ExitCode, Pr
         ));
     }
     let mut plan = Plan::default();
-    let programs = binaries::install(&tree, &mut plan)?;
+    let programs = binaries::install(&tree, &state, &mut plan)?;
     let context = Context { tree: &tree, state: &state, programs: &programs, method: args.method };
     for engine in &engines {
         engine.install(&context, &mut plan)?;
