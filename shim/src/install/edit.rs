@@ -2,6 +2,8 @@
 
 use super::engine::{containerd, docker};
 use crate::problem::Problem;
+use porthole_registry::hook_entry;
+use porthole_registry::json_edit::Document;
 use serde::{Deserialize, Serialize};
 
 /// An edit, as the install state remembers it.
@@ -23,7 +25,13 @@ impl Edit {
     pub(crate) fn undo(&self, text: &str) -> Result<Option<String>, Problem> {
         match self {
             Self::Own => Ok(None),
-            Self::BaseSpec => Ok(Some(text.to_owned())),
+            Self::BaseSpec => {
+                let fail =
+                    |e: porthole_registry::json_edit::Error| Problem::failed(format!("base spec: {e}"));
+                let mut spec = Document::parse(text.to_owned()).map_err(fail)?;
+                hook_entry::remove(&mut spec).map_err(fail)?;
+                Ok(Some(spec.into_string()))
+            }
             Self::Containerd(edit) => edit.undo(text).map(Some),
             Self::Docker(edit) => edit.undo(text).map(Some),
         }

@@ -109,6 +109,18 @@ impl Selection {
         Ok(())
     }
 
+    /// Whether whoever asks can change what is to be changed.
+    fn may_change(&self, tree: &Tree) -> Result<(), Problem> {
+        if tree.is_live() && !self.dry_run && !rustix::process::geteuid().is_root() {
+            return Err(Problem::new(
+                Exit::Failed,
+                "only root may change what the engines read",
+                "sudo porthole …; or --dry-run, which shows what would be changed",
+            ));
+        }
+        Ok(())
+    }
+
     /// Whether an engine is meant.
     fn includes(&self, engine: EngineName) -> bool {
         self.engines.is_empty() || self.engines.iter().any(|(name, _)| *name == engine)
@@ -146,6 +158,8 @@ pub(crate) fn install(args: &InstallArgs, format: Format) -> Result<ExitCode, Pr
     let selection = &args.selection;
     selection.check()?;
     let tree = Tree::open(&selection.root)?;
+    selection.may_change(&tree)?;
+    let lock = (!selection.dry_run).then(|| state::lock(&tree)).transpose()?;
     let state = State::load(&tree)?;
     let engines = selection.find(&tree)?;
     if engines.is_empty() {
@@ -168,7 +182,6 @@ pub(crate) fn install(args: &InstallArgs, format: Format) -> Result<ExitCode, Pr
     if selection.dry_run {
         return Ok(Exit::Done.into());
     }
-    let lock = state::lock(&tree)?;
     let ready = put(&tree, &state, &plan, &engines, selection.restart)?;
     drop(lock);
     report::installed(&plan, &ready, &tree, format)?;
@@ -208,7 +221,9 @@ fn put(
 /// Runs `porthole uninstall`.
 pub(crate) fn uninstall(args: &UninstallArgs, format: Format) -> Result<ExitCode, Problem> {
     args.selection.check()?;
-    uninstall::run(&args.selection, &Tree::open(&args.selection.root)?, format)
+    let tree = Tree::open(&args.selection.root)?;
+    args.selection.may_change(&tree)?;
+    uninstall::run(&args.selection, &tree, format)
 }
 
 /// The path of a file beside its tree's root, as the node will see it.

@@ -66,6 +66,8 @@ pub(crate) struct Plan {
     pub(crate) changes: Vec<Change>,
     /// Engines with changes, and what they need then.
     pub(crate) reloads: Vec<(EngineName, Reload)>,
+    /// Files of ours that stay for the time being, and why.
+    pub(crate) kept: Vec<(PathBuf, String)>,
     /// What the operator should know.
     pub(crate) notes: Vec<String>,
 }
@@ -92,6 +94,7 @@ impl Plan {
         if let Some(change) = self.changes.iter_mut().find(|change| change.path == path) {
             change.after = after;
             change.edit = edit;
+            self.changes.retain(|change| change.after != change.before);
         } else {
             let before = tree.look(path)?;
             // A file that somebody gave another mode keeps it.

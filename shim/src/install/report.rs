@@ -4,6 +4,7 @@ use super::engine::{Engine, EngineName};
 use super::plan::{Plan, Reload};
 use super::state::State;
 use super::tree::Tree;
+use crate::exit::{Exit, ExitCode};
 use crate::output::{Format, print, print_json};
 use crate::problem::Problem;
 use serde::Serialize;
@@ -14,7 +15,14 @@ struct Document<'a> {
     engines: Vec<EngineRow>,
     changes: Vec<ChangeRow<'a>>,
     reloads: Vec<ReloadRow>,
+    kept: Vec<KeptRow<'a>>,
     notes: &'a [String],
+}
+
+#[derive(Serialize)]
+struct KeptRow<'a> {
+    path: &'a std::path::Path,
+    reason: &'a str,
 }
 
 #[derive(Serialize)]
@@ -57,6 +65,7 @@ pub(super) fn plan(plan: &Plan, engines: &[Engine], dry_run: bool, format: Forma
             engines: engines.collect(),
             changes: changes.collect(),
             reloads: reloads.collect(),
+            kept: plan.kept.iter().map(|(path, reason)| KeptRow { path, reason }).collect(),
             notes: &plan.notes,
         });
     }
@@ -69,6 +78,7 @@ pub(super) fn plan(plan: &Plan, engines: &[Engine], dry_run: bool, format: Forma
     if dry_run || format == Format::Wide {
         text += &plan.diff();
     }
+    text += &kept(plan);
     for note in &plan.notes {
         text += &format!("# {note}\n");
     }
@@ -128,9 +138,7 @@ pub(super) fn uninstalled(
         return Ok(());
     }
     let mut text = done(config, None) + &done(rest, None);
-    for note in &rest.notes {
-        text += &format!("# {note}\n");
-    }
+    text += &kept(rest);
     text += &reloads(config, ready, true);
     if state.files.is_empty() {
         text +=
@@ -139,6 +147,19 @@ pub(super) fn uninstalled(
         text += "run `porthole uninstall` again for what stays\n";
     }
     print(&text)
+}
+
+fn kept(plan: &Plan) -> String {
+    plan.kept.iter().map(|(path, reason)| format!("{:<7} {}: {reason}\n", "keep", path.display())).collect()
+}
+
+/// There is nothing to take back.
+pub(super) fn nothing_installed(tree: &Tree, format: Format) -> Result<ExitCode, Problem> {
+    let root = tree.root().display();
+    if format != Format::Json {
+        print(&format!("nothing to change: porthole install has changed nothing below {root}\n"))?;
+    }
+    Ok(Exit::Done.into())
 }
 
 fn done(plan: &Plan, backups_in: Option<&Tree>) -> String {

@@ -141,7 +141,11 @@ impl State {
         if self.is_empty() {
             return match std::fs::remove_file(&place) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(failed("remove", path, e)),
-                _ => Ok(()),
+                // Made for it, and for nothing else; who has put something there keeps it.
+                _ => {
+                    let _ = place.parent().map(std::fs::remove_dir);
+                    Ok(())
+                }
             };
         }
         let text = crate::output::json(self)?;

@@ -14,6 +14,10 @@ use std::path::PathBuf;
 
 /// Runs the command.
 pub(super) fn run(selection: &Selection, tree: &Tree, format: Format) -> Result<ExitCode, Problem> {
+    if State::load(tree)?.is_empty() {
+        return report::nothing_installed(tree, format);
+    }
+    let _lock = (!selection.dry_run).then(|| super::state::lock(tree)).transpose()?;
     let mut state = State::load(tree)?;
     let engines: Vec<Engine> = EngineName::ALL
         .into_iter()
@@ -27,11 +31,12 @@ pub(super) fn run(selection: &Selection, tree: &Tree, format: Format) -> Result<
         taken.reload(engine.name, engine.reload());
     }
     if selection.dry_run {
-        taken.changes.extend(plan(selection, tree, &state, Phase::Rest)?.changes);
+        let rest = plan(selection, tree, &state, Phase::Rest)?;
+        taken.changes.extend(rest.changes);
+        taken.kept.extend(rest.kept);
         report::plan(&taken, &engines, true, format)?;
         return Ok(Exit::Done.into());
     }
-    let _lock = super::state::lock(tree)?;
     report::plan(&taken, &engines, false, format)?;
     let applied = apply::apply(&taken, tree)?;
     let ready = match restart::reload(tree, &taken, &engines, selection.restart) {
@@ -79,7 +84,7 @@ fn plan(selection: &Selection, tree: &Tree, state: &State, phase: Phase) -> Resu
             continue;
         }
         if let Some(reason) = super::engine::still_needed(tree, state, entry)? {
-            plan.notes.push(format!("{} stays: {reason}", entry.path.display()));
+            plan.kept.push((entry.path.clone(), reason));
             if let Some(after) = super::engine::without_default(tree, entry)? {
                 plan.set(tree, &entry.path, entry.rank, entry.owner, Some(after), entry.edit.clone())?;
             }
@@ -109,7 +114,9 @@ fn before_us(entry: &Entry, current: Option<&Content>) -> Result<Option<Content>
     }
     if entry.after.is(current) {
         return Ok(match &entry.before {
-            Kept::Nothing | Kept::Program => None,
+            Kept::Nothing => None,
+            // Somebody else's, that ours has replaced: better than none.
+            Kept::Program => Some(content.clone()),
             Kept::Text(text) => Some(content.with_text(text.clone())),
             Kept::Link(target) => Some(Content::Link { target: target.clone() }),
         });
@@ -125,10 +132,9 @@ fn before_us(entry: &Entry, current: Option<&Content>) -> Result<Option<Content>
 
 /// Forgets the files that are as they were, and returns them.
 fn forget(state: &mut State, tree: &Tree, plan: &Plan) -> Result<Vec<PathBuf>, Problem> {
-    let kept: Vec<_> =
-        plan.notes.iter().filter_map(|note| note.split(" stays: ").next()).map(PathBuf::from).collect();
+    let kept = |path: &PathBuf| plan.kept.iter().any(|(kept, _)| kept == path);
     let mut restored = Vec::new();
-    for change in plan.changes.iter().filter(|change| !kept.contains(&change.path)) {
+    for change in plan.changes.iter().filter(|change| !kept(&change.path)) {
         let entry = state.entry(&change.path).cloned();
         state.forget(&change.path);
         // Where somebody else has written into the file, the backup is the only way back to what it was.
@@ -139,7 +145,7 @@ fn forget(state: &mut State, tree: &Tree, plan: &Plan) -> Result<Vec<PathBuf>, P
     // What was gone or as before already.
     for entry in state.files.clone() {
         let current = tree.look(&entry.path)?;
-        if !kept.contains(&entry.path)
+        if !kept(&entry.path)
             && (current.is_none() || (entry.before.is(current.as_ref()) && entry.before != entry.after))
         {
             state.forget(&entry.path);
