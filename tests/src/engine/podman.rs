@@ -1,0 +1,1 @@
+//! podman with pods on its own bridge.
