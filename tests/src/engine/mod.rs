@@ -34,6 +34,8 @@ pub mod system;
 
 pub use containerd::{Containerd, Pod, PodContainer, PodOptions};
 pub use cri::Cri;
+pub use docker::Docker;
+pub use podman::{Podman, PodmanPod, Started};
 pub use service::Service;
 
 /// An image with a shell, whose command sleeps.
@@ -79,16 +81,27 @@ impl Release {
     pub fn with(package: &str, version: &str) -> Result<Self, String> {
         let mut there = Vec::new();
         for suite in ["bookworm", "trixie", "sid"] {
-            let dir = lab().join(suite);
-            let versions = fs::read_to_string(dir.join("versions")).unwrap_or_default();
-            let exact = versions.lines().find_map(|line| line.strip_prefix(package)?.strip_prefix(' '));
-            let Some(exact) = exact.map(upstream) else { continue };
-            if exact.strip_prefix(version).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')) {
-                return Ok(Self { dir, version: exact.to_owned() });
+            let Some(found) = Self::of(lab().join(suite), package) else { continue };
+            if found.version.strip_prefix(version).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')) {
+                return Ok(found);
             }
-            there.push(exact.to_owned());
+            there.push(found.version);
         }
         Err(format!("there is no {package} {version} below {}, only {there:?}", lab().display()))
+    }
+
+    fn of(dir: PathBuf, package: &str) -> Option<Self> {
+        let versions = fs::read_to_string(dir.join("versions")).ok()?;
+        let version = versions.lines().find_map(|line| line.strip_prefix(package)?.strip_prefix(' '))?;
+        // Without what Debian adds.
+        let version = version.split(['~', '+', '-']).next()?.to_owned();
+        Some(Self { dir, version })
+    }
+
+    /// Another package of the same release.
+    #[must_use]
+    pub fn sibling(&self, package: &str) -> Option<Self> {
+        Self::of(self.dir.clone(), package)
     }
 
     /// A file or a directory of its `/usr`.
@@ -103,11 +116,6 @@ impl Release {
         let mut parts = self.version.split('.').map(|part| part.parse().unwrap_or(0));
         (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
     }
-}
-
-/// The version without what Debian adds.
-fn upstream(version: &str) -> &str {
-    version.split(['~', '+', '-']).next().unwrap_or(version)
 }
 
 /// Whether everything that tests of `engine` use is there.

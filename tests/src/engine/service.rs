@@ -62,8 +62,9 @@ esac
         format!("/etc/init.d/{}", self.name)
     }
 
+    /// Not `NAME.pid`: Docker has its own there.
     fn pid_file(&self) -> String {
-        format!("/run/{}.pid", self.name)
+        format!("/run/{}-ssd.pid", self.name)
     }
 
     fn log_file(&self) -> String {

@@ -3,3 +3,5 @@
 #![allow(clippy::unwrap_used, reason = "what fails here is the test")]
 
 mod containerd;
+mod docker;
+mod podman;
