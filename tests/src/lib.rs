@@ -6,6 +6,7 @@
 pub mod bundle;
 pub mod cgroups;
 pub mod container;
+pub mod engine;
 pub mod leaks;
 pub mod log;
 pub mod need;

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::{env, fs};
 
-use crate::tools;
+use crate::{engine, tools};
 
 /// The variable in which a person lists waived needs, comma-separated.
 pub const WAIVE: &str = "PORTHOLE_WAIVE";
@@ -37,6 +37,7 @@ fn probe(need: &str) -> Result<(), String> {
         "root" => Err("run it as root, for example by `sudo make test`".to_owned()),
         "ip" => program("ip", "iproute2"),
         "busybox" => program("busybox", "busybox-static"),
+        "containerd" | "podman" | "docker" => engine::probe(need),
         "nsenter" | "unshare" => program(need, "util-linux"),
         tool => program(tool, tool),
     }
