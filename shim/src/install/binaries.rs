@@ -162,7 +162,7 @@ fn unusable(tree: &Tree, path: &Path) -> Option<String> {
     let Some(above) = dir.ancestors().find(|dir| tree.is_dir(dir)) else { return reason("is not there") };
     let Ok(place) = tree.locate(above) else { return reason("cannot be found") };
     let inside: PathBuf = Path::new("/").join(place.strip_prefix(tree.root()).unwrap_or(&place));
-    if VOLATILE.iter().any(|volatile| inside.starts_with(volatile)) {
+    if is_volatile(&inside) {
         return reason("does not outlive a boot");
     }
     if !tree.can_write(dir) {
@@ -174,6 +174,11 @@ fn unusable(tree: &Tree, path: &Path) -> Option<String> {
         return reason("is mounted noexec");
     }
     None
+}
+
+/// Whether a boot empties the place.
+pub(super) fn is_volatile(path: &Path) -> bool {
+    VOLATILE.iter().any(|volatile| path.starts_with(volatile))
 }
 
 fn same_bytes(a: &Content, b: &Content) -> bool {
