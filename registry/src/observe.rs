@@ -79,25 +79,37 @@ pub fn observe(
     Ok((record, netns))
 }
 
-/// Brings up to date what is final only once the container's own program runs: cgroup, labels, stage.
-pub fn refresh(record: &mut Record, process: &Process, stage: Stage) {
-    record.stage = stage;
-    if let Some(cgroup) = cgroup(process) {
-        record.cgroup = Some(cgroup);
+/// What is final only once the container's own program runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Final {
+    cgroup: Option<String>,
+    selinux: Option<String>,
+    apparmor: Option<String>,
+}
+
+impl Final {
+    /// Of a process; a label only where the record has one, since it is empty, or an error, where no such module is loaded.
+    pub fn observe(record: &Record, process: &Process) -> Self {
+        let label = |file, recorded: &Option<String>| {
+            recorded.as_ref()?;
+            let text = process.read(file).ok()?;
+            clean(String::from_utf8_lossy(&text).trim_end_matches('\0'))
+        };
+        let profile = label("attr/apparmor/current", &record.security.apparmor);
+        Self {
+            cgroup: cgroup(process),
+            selinux: label("attr/current", &record.security.selinux),
+            apparmor: profile.map(|label| label.split(" (").next().unwrap_or_default().to_owned()),
+        }
     }
-    // Empty, or an error, where no such module is loaded.
-    let label = |file| {
-        process.read(file).ok().and_then(|text| clean(String::from_utf8_lossy(&text).trim_end_matches('\0')))
-    };
-    if record.security.selinux.is_some()
-        && let Some(label) = label("attr/current")
-    {
-        record.security.selinux = Some(label);
-    }
-    if record.security.apparmor.is_some()
-        && let Some(label) = label("attr/apparmor/current")
-    {
-        record.security.apparmor = Some(label.split(" (").next().unwrap_or_default().to_owned());
+
+    /// Brings the record up to date; what is not known stays as it is.
+    pub fn write(self, record: &mut Record, stage: Stage) {
+        record.stage = stage;
+        let replace = |place: &mut Option<String>, found: Option<String>| *place = found.or(place.take());
+        replace(&mut record.cgroup, self.cgroup);
+        replace(&mut record.security.selinux, self.selinux);
+        replace(&mut record.security.apparmor, self.apparmor);
     }
 }
 

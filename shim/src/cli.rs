@@ -5,6 +5,7 @@ use crate::exec::ExecArgs;
 use crate::install::{InstallArgs, UninstallArgs};
 use crate::list::ListArgs;
 use crate::output::Format;
+use crate::reconcile::ReconcileArgs;
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -104,8 +105,8 @@ pub(crate) enum Command {
     Install(InstallArgs),
     /// Take back what install has changed
     Uninstall(UninstallArgs),
-    /// Bring registry and kernel to agreement, and print what was done
-    Reconcile,
+    /// Bring registry and kernel to agreement, register what runs already, and print what was done
+    Reconcile(ReconcileArgs),
     /// Show what porthole does, on a pod that is made for it
     Demo(DemoArgs),
     /// Print completions for a shell

@@ -82,7 +82,7 @@ fn run(cli: Cli) -> Result<ExitCode, Problem> {
         // Their --config is the engine's.
         Command::Install(args) => install::install(&args, global.output),
         Command::Uninstall(args) => install::uninstall(&args, global.output),
-        Command::Reconcile => reconcile::run(&config()?, global.output),
+        Command::Reconcile(args) => reconcile::run(args, &config()?, global.output),
         Command::Demo(args) => {
             Ok(demo::run(&args, &demo::Places::new(&config()?, global.config.as_deref()))?)
         }

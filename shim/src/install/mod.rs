@@ -170,11 +170,11 @@ pub(crate) fn install(args: &InstallArgs, format: Format) -> Result<ExitCode, Pr
         ));
     }
     let mut plan = Plan::default();
-    let programs = binaries::install(&tree, &mut plan)?;
+    let programs = binaries::install(&tree, &state, &mut plan)?;
     let context = Context { tree: &tree, state: &state, programs: &programs, method: args.method };
     for engine in &engines {
         engine.install(&context, &mut plan)?;
-        plan.reload(engine.name, engine.reload());
+        plan.reload(engine.name, engine.reload(&tree, &plan));
     }
     units::install(&context, &mut plan)?;
     let plan = plan.in_order(false);

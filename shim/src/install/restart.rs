@@ -19,7 +19,7 @@ pub(super) fn reload<'a>(
     plan: &Plan,
     engines: &'a [Engine],
     restart: bool,
-) -> Result<Vec<EngineName>, (Vec<&'a Engine>, Problem)> {
+) -> Result<Vec<EngineName>, (Vec<(&'a Engine, Reload)>, Problem)> {
     let mut ready = Vec::new();
     let mut touched = Vec::new();
     if !tree.is_live() {
@@ -33,7 +33,7 @@ pub(super) fn reload<'a>(
             Reload::Restart => service(engine).map(|()| true),
             Reload::Signal => docker::signal(),
         };
-        touched.push(engine);
+        touched.push((engine, *reload));
         match told.and_then(|told| if told { wait(engine, tree).map(|()| true) } else { Ok(false) }) {
             Ok(true) => ready.push(*name),
             // It does not run: it reads its configuration when it starts.
@@ -45,9 +45,9 @@ pub(super) fn reload<'a>(
 }
 
 /// After the old configuration was put back: has the engines read that. What fails now is added to the problem.
-pub(super) fn again(touched: &[&Engine], mut problem: Problem) -> Problem {
-    for engine in touched {
-        let told = match engine.reload() {
+pub(super) fn again(touched: &[(&Engine, Reload)], mut problem: Problem) -> Problem {
+    for (engine, reload) in touched {
+        let told = match reload {
             Reload::Restart => service(engine),
             Reload::Signal => docker::signal().map(drop),
             Reload::Nothing => Ok(()),

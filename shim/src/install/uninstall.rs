@@ -28,7 +28,7 @@ pub(super) fn run(selection: &Selection, tree: &Tree, format: Format) -> Result<
         .collect();
     let mut taken = plan(selection, tree, &state, Phase::Config)?;
     for engine in &engines {
-        taken.reload(engine.name, engine.reload());
+        taken.reload(engine.name, engine.reload(tree, &taken));
     }
     if selection.dry_run {
         let rest = plan(selection, tree, &state, Phase::Rest)?;
@@ -76,12 +76,20 @@ fn plan(selection: &Selection, tree: &Tree, state: &State, phase: Phase) -> Resu
     let remains = |entry: &Entry| matches!(entry.owner, Owner::Engine(name) if !selection.includes(name));
     let some_remain = state.files.iter().any(remains);
     for entry in state.files.iter().filter(|entry| phase.includes(entry.rank)) {
-        let selected = match entry.owner {
-            Owner::Engine(name) => selection.includes(name),
-            Owner::Porthole => !some_remain,
-        };
-        if !selected {
-            continue;
+        match entry.owner {
+            Owner::Porthole if some_remain => continue,
+            Owner::Porthole => {}
+            Owner::Engine(name) => {
+                let readers = super::engine::readers(tree, entry, name);
+                let other = readers.iter().find(|name| !selection.includes(**name));
+                if !readers.iter().any(|name| selection.includes(*name)) {
+                    continue;
+                }
+                if let Some(other) = other {
+                    plan.kept.push((entry.path.clone(), format!("{other} reads it too")));
+                    continue;
+                }
+            }
         }
         if let Some(reason) = super::engine::still_needed(tree, state, entry)? {
             plan.kept.push((entry.path.clone(), reason));

@@ -129,11 +129,11 @@ impl Engine {
     }
 
     /// What it has to do to read a changed configuration.
-    pub(crate) fn reload(&self) -> Reload {
+    pub(crate) fn reload(&self, tree: &Tree, plan: &Plan) -> Reload {
         match self.name {
             EngineName::Containerd => Reload::Restart,
             EngineName::Docker => Reload::Signal,
-            EngineName::CriO | EngineName::Podman => Reload::Nothing,
+            EngineName::CriO | EngineName::Podman => hooks_d::reload(self, tree, plan),
         }
     }
 
@@ -142,8 +142,16 @@ impl Engine {
         match self.name {
             EngineName::Containerd => containerd::check(self, tree),
             EngineName::Docker => docker::check(self),
-            EngineName::CriO | EngineName::Podman => Ok(()),
+            EngineName::CriO | EngineName::Podman => hooks_d::check(self, tree),
         }
+    }
+}
+
+/// The engines that read a file of one engine's.
+pub(crate) fn readers(tree: &Tree, entry: &Entry, owner: EngineName) -> Vec<EngineName> {
+    match owner {
+        EngineName::CriO | EngineName::Podman => hooks_d::readers(tree, entry, owner),
+        EngineName::Containerd | EngineName::Docker => vec![owner],
     }
 }
 

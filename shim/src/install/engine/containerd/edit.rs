@@ -72,6 +72,11 @@ impl ConfigEdit {
         wanted.iter().all(is_set) && self.sets.iter().all(is_wanted)
     }
 
+    /// Whether a key of this name is set.
+    pub(super) fn sets(&self, key: &str) -> bool {
+        self.sets.iter().any(|set| set.key == key)
+    }
+
     /// What a key was before us, where this has changed it.
     pub(super) fn before(&self, table: &[String], key: &str) -> Option<String> {
         let set = self.sets.iter().find(|set| set.table == table && set.key == key)?;
