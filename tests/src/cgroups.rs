@@ -44,13 +44,6 @@ impl Cgroups {
         remove_patiently(&dirs, Duration::from_secs(2));
     }
 
-    /// Removes the empty directories in `path(id)`, and that itself: an engine may leave them.
-    pub fn remove_empty(&self, id: &str) {
-        for dir in self.dirs() {
-            remove_tree(&dir.join(id));
-        }
-    }
-
     /// Removes what is left of tests that were killed: of those whose process, named first in the token, has gone.
     pub fn remove_orphans() {
         for dir in hierarchies().iter().flat_map(|hierarchy| subdirs(hierarchy)) {

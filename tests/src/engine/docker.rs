@@ -51,7 +51,6 @@ impl Docker {
         Self::configured(node, version, &config(node, &json!({})))
     }
 
-<<<<<<< HEAD
     /// Starts `version` with another configuration, made from [`config`].
     #[must_use]
     pub fn configured(node: &Node, version: &str, text: &str) -> Self {
@@ -65,15 +64,6 @@ impl Docker {
         system::put(&release, "/usr/bin/docker");
         let containerd =
             (!std::path::Path::new(containerd::SOCKET).exists()).then(|| start_containerd(&release));
-=======
-    /// Starts `version` with another configuration.
-    #[must_use]
-    pub fn configured(_node: &Node, version: &str, text: &str) -> Self {
-        let release = Release::with("docker.io", version).unwrap_or_else(|why| panic!("{why}"));
-        system::put(&release, "/usr/sbin/dockerd");
-        system::put(&release, "/usr/bin/docker");
-        let containerd = (!std::path::Path::new(containerd::SOCKET).exists()).then(|| start_containerd(&release));
->>>>>>> hooksd
         super::write(CONFIG, text);
         let command = format!("/usr/sbin/dockerd --containerd={}", containerd::SOCKET);
         let docker = Self { version: release.version, service: Service::new("docker", &command), containerd };

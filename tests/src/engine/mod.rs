@@ -29,7 +29,6 @@ pub mod containerd;
 pub mod cri;
 pub mod docker;
 pub mod podman;
-<<<<<<< HEAD
 pub mod pods;
 pub mod service;
 pub mod system;
@@ -39,15 +38,6 @@ pub use cri::Cri;
 pub use docker::Docker;
 pub use podman::{Podman, PodmanPod, Started};
 pub use pods::{Pod, PodContainer, PodOptions};
-=======
-pub mod service;
-pub mod system;
-
-pub use containerd::{Containerd, Pod, PodContainer, PodOptions};
-pub use cri::Cri;
-pub use docker::Docker;
-pub use podman::{Podman, PodmanPod, Started};
->>>>>>> hooksd
 pub use service::Service;
 
 /// An image with a shell, whose command sleeps.
@@ -94,15 +84,11 @@ impl Release {
         let mut there = Vec::new();
         for suite in ["bookworm", "trixie", "sid"] {
             let Some(found) = Self::of(lab().join(suite), package) else { continue };
-<<<<<<< HEAD
             if found
                 .version
                 .strip_prefix(version)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
             {
-=======
-            if found.version.strip_prefix(version).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')) {
->>>>>>> hooksd
                 return Ok(found);
             }
             there.push(found.version);
@@ -152,14 +138,10 @@ pub fn probe(engine: &str) -> Result<(), String> {
         versions.iter().try_for_each(|version| Release::with(package, version).map(drop))?;
     }
     let files = ["images.tar", "cri.pb"].map(|name| lab().join(name));
-<<<<<<< HEAD
     files
         .iter()
         .find(|file| !file.is_file())
         .map_or(Ok(()), |file| Err(format!("{} is missing", file.display())))
-=======
-    files.iter().find(|file| !file.is_file()).map_or(Ok(()), |file| Err(format!("{} is missing", file.display())))
->>>>>>> hooksd
 }
 
 /// Writes a file and the directories above it.

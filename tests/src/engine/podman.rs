@@ -53,14 +53,10 @@ impl Started {
         Self {
             name: inspected["Name"].as_str().unwrap_or_default().trim_start_matches('/').to_owned(),
             id: inspected["Id"].as_str().expect("an id").to_owned(),
-<<<<<<< HEAD
             pid: inspected["State"]["Pid"]
                 .as_u64()
                 .and_then(|pid| u32::try_from(pid).ok())
                 .unwrap_or_default(),
-=======
-            pid: inspected["State"]["Pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).unwrap_or_default(),
->>>>>>> hooksd
             ip: own.or_else(|| ips.find(|ip| !ip.is_empty())).unwrap_or_default().to_owned(),
         }
     }

@@ -1,6 +1,5 @@
 //! Docker.
 
-<<<<<<< HEAD
 use porthole_tests::engine::containerd::veths;
 use porthole_tests::engine::{Docker, docker};
 use porthole_tests::process::wait_until;
@@ -11,21 +10,10 @@ use crate::on_each_version;
 
 fn a_container_has_a_namespace_and_an_address(node: &Node, version: &str) {
     let docker = Docker::start(node, version);
-=======
-use porthole_tests::engine::Docker;
-use porthole_tests::engine::containerd::veths;
-use porthole_tests::{Node, leaks};
-
-fn a_container_has_a_namespace_and_an_address(node: &Node, version: &str) {
-    let t = std::time::Instant::now();
-    let docker = Docker::start(node, version);
-    eprintln!("up {:?}", t.elapsed());
->>>>>>> hooksd
     assert!(docker.version.starts_with(version), "{}", docker.version);
     assert!(docker.info()["ServerVersion"].as_str().unwrap().starts_with(version));
     let web = docker.run("web", &[], &[]);
     assert!(web.ip.starts_with("172.17.") && web.name == "web", "{web:?}");
-<<<<<<< HEAD
     assert_ne!(Some(web.netns()), Netns::of(std::process::id()));
     assert_eq!(veths().len(), 1);
     docker.rm("web");
@@ -48,33 +36,3 @@ on_each_version!(docker: docker_20_10 "20.10", docker_26_1 "26.1": [
     a_container_has_a_namespace_and_an_address,
     a_setting_is_taken_by_a_reload_and_a_container_outlives_a_restart,
 ]);
-=======
-    assert_ne!(Some(web.netns()), porthole_tests::Netns::of(std::process::id()));
-    assert_eq!(veths().len(), 1);
-    eprintln!("run {:?}", t.elapsed());
-    docker.rm("web");
-    assert!(veths().is_empty() && leaks::nsfs_mounts().is_empty());
-    docker.restart();
-    eprintln!("removed {:?}", t.elapsed());
-    drop(docker);
-    eprintln!("stopped {:?}", t.elapsed());
-}
-
-macro_rules! versions {
-    ($($name:ident: $version:literal),+ $(,)?) => {
-        $(mod $name {
-            use porthole_tests::{node, requires, test_path};
-
-            #[test]
-            fn a_container_has_a_namespace_and_an_address() {
-                requires!(root, ip, docker);
-                node::run(test_path!(), |node| {
-                    super::a_container_has_a_namespace_and_an_address(node, $version);
-                });
-            }
-        })+
-    };
-}
-
-versions!(docker_20_10: "20.10", docker_26_1: "26.1");
->>>>>>> hooksd

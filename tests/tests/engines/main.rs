@@ -1,15 +1,10 @@
-<<<<<<< HEAD
 //! The engines of the harness: each comes up on a node, runs pods, and leaves nothing.
-=======
-//! The harness's own engines: each comes up on a node, runs pods, and leaves nothing.
->>>>>>> hooksd
 
 #![allow(clippy::unwrap_used, reason = "what fails here is the test")]
 
 mod containerd;
 mod docker;
 mod podman;
-<<<<<<< HEAD
 mod system;
 
 /// Makes a test of each listed `fn(&Node, &str)` for each version of an engine.
@@ -28,5 +23,3 @@ macro_rules! on_each_version {
         }
     };
 }
-=======
->>>>>>> hooksd
