@@ -208,9 +208,19 @@ fn put(
     let undo = |problem: Problem| before.save(tree).map_or_else(|stuck| stuck, |()| problem);
     let applied = apply::apply(plan, tree).map_err(undo)?;
     state.directories.extend(applied.directories().iter().cloned());
+    // Files that were given back are as they were.
+    let restored: Vec<_> =
+        plan.changes.iter().map(|change| change.path.clone()).filter(|path| state.entry(path).is_none()).collect();
+    state.has_changed(plan);
     state.save(tree)?;
-    match restart::reload(tree, plan, engines, restart) {
-        Ok(ready) => Ok(ready),
+    let verified = engines.iter().try_for_each(|engine| engine.verify(tree, plan));
+    let read = verified.map_err(|problem| (Vec::new(), problem)).and_then(|()| restart::reload(tree, plan, engines, restart));
+    match read {
+        Ok(ready) => {
+            apply::sweep(tree, &mut state, &restored);
+            state.save(tree)?;
+            Ok(ready)
+        }
         Err((touched, problem)) => {
             let problem = undo(applied.revert(problem));
             Err(restart::again(&touched, problem))

@@ -1,12 +1,14 @@
 //! What an installation has changed, so that `uninstall` can take back exactly that: `/var/lib/porthole/install.json`.
 
 use super::edit::Edit;
-use super::plan::{Change, Owner, Rank};
+use super::engine::EngineName;
+use super::plan::{Change, Owner, Plan, Rank};
 use super::tree::{Content, Tree, failed};
 use crate::exit::Exit;
 use crate::problem::Problem;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 /// Where it is, in the tree.
 pub(crate) const PATH: &str = "/var/lib/porthole/install.json";
@@ -61,6 +63,9 @@ pub(crate) struct State {
     pub(crate) files: Vec<Entry>,
     /// Directories that were made, outermost first.
     pub(crate) directories: Vec<PathBuf>,
+    /// When what an engine reads was changed last, in milliseconds since 1970.
+    #[serde(default)]
+    changed: Vec<(EngineName, u64)>,
 }
 
 impl Default for State {
@@ -70,6 +75,7 @@ impl Default for State {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             files: Vec::new(),
             directories: Vec::new(),
+            changed: Vec::new(),
         }
     }
 }
@@ -114,6 +120,10 @@ impl State {
             },
             None => Kept::of(change.before.as_ref()),
         };
+        if before == after && after != Kept::Program {
+            self.forget(&change.path);
+            return Ok(());
+        }
         let entry = Entry {
             path: change.path.clone(),
             rank: change.rank,
@@ -127,6 +137,21 @@ impl State {
             None => self.files.push(entry),
         }
         Ok(())
+    }
+
+    /// Notes that what the plan's engines read has changed now.
+    pub(crate) fn has_changed(&mut self, plan: &Plan) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+        for (engine, _) in &plan.reloads {
+            self.changed.retain(|(name, _)| name != engine);
+            self.changed.push((*engine, u64::try_from(now).unwrap_or_default()));
+        }
+    }
+
+    /// When what an engine reads was changed last.
+    pub(crate) fn changed(&self, engine: EngineName) -> Option<SystemTime> {
+        let (_, millis) = self.changed.iter().find(|(name, _)| *name == engine)?;
+        Some(SystemTime::UNIX_EPOCH + Duration::from_millis(*millis))
     }
 
     /// Forgets a file that is as it was before us.

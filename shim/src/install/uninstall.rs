@@ -39,7 +39,12 @@ pub(super) fn run(selection: &Selection, tree: &Tree, format: Format) -> Result<
     }
     report::plan(&taken, &engines, false, format)?;
     let applied = apply::apply(&taken, tree)?;
-    let ready = match restart::reload(tree, &taken, &engines, selection.restart) {
+    state.has_changed(&taken);
+    let verified = engines.iter().try_for_each(|engine| engine.verify(tree, &taken));
+    let read = verified
+        .map_err(|problem| (Vec::new(), problem))
+        .and_then(|()| restart::reload(tree, &taken, &engines, selection.restart));
+    let ready = match read {
         Ok(ready) => ready,
         Err((touched, problem)) => return Err(restart::again(&touched, applied.revert(problem))),
     };
@@ -115,7 +120,7 @@ fn plan(selection: &Selection, tree: &Tree, state: &State, phase: Phase) -> Resu
 }
 
 /// What the file is to be: as it was before us where nobody else has touched it, else without what is ours.
-fn before_us(entry: &Entry, current: Option<&Content>) -> Result<Option<Content>, Problem> {
+pub(super) fn before_us(entry: &Entry, current: Option<&Content>) -> Result<Option<Content>, Problem> {
     let Some(content) = current else { return Ok(None) };
     if entry.before.is(current) {
         return Ok(current.cloned());

@@ -24,7 +24,6 @@ pub(super) fn plugin(version: i64) -> &'static str {
 #[derive(Debug)]
 pub(super) struct File {
     pub(super) path: PathBuf,
-    pub(super) text: String,
     table: Table,
 }
 
@@ -38,11 +37,6 @@ impl File {
     pub(super) fn has_plugin(&self) -> bool {
         let plugins = self.table.get("plugins").and_then(Value::as_table);
         plugins.is_some_and(|plugins| PLUGINS.iter().any(|name| plugins.contains_key(*name)))
-    }
-
-    /// Whether it has the table of a runtime, or any runtime.
-    pub(super) fn has_runtime(&self, name: &str) -> bool {
-        runtimes(&self.table).is_some_and(|runtimes| runtimes.contains_key(name))
     }
 
     /// The paths that it imports; relative ones are from its own directory.
@@ -78,7 +72,7 @@ pub(super) fn files(tree: &Tree, main: &Path) -> Result<Vec<File>, Problem> {
         };
         Text::parse(&text).map_err(|error| broken(error.0))?;
         let table: Table = toml::from_str(&text).map_err(|e| broken(e.message().to_owned()))?;
-        let file = File { path, text, table };
+        let file = File { path, table };
         for import in file.imports() {
             pending.extend(expand(tree, &import));
         }
@@ -117,7 +111,7 @@ pub(super) struct Runtime {
 }
 
 /// The configuration that comes of all files and of what containerd presets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Effective(pub(super) Table);
 
 impl Effective {
@@ -234,7 +228,7 @@ impl Effective {
 
 fn runtimes(table: &Table) -> Option<&Table> {
     let plugins = table.get("plugins")?;
-    let of = |name: &&str| plugins.get(**name)?.get("containerd")?.get("runtimes")?.as_table();
+    let of = |name: &&str| plugins.get(*name)?.get("containerd")?.get("runtimes")?.as_table();
     PLUGINS.iter().rev().find_map(|name| of(&name))
 }
 

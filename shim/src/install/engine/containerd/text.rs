@@ -210,7 +210,7 @@ impl Text {
         }
         let span = deepest.span.clone().ok_or_else(|| Malformed("an inline table without a place".into()))?;
         let is_padded = self.text[span.start + 1..].starts_with(' ');
-        Ok((span.start + 1, format!(" {inner}{}", if is_padded { "" } else { " " })))
+        Ok((span.start + 1, if is_padded { format!(" {inner}") } else { inner.to_owned() }))
     }
 
     /// The beginning of a dotted key up to the table that it leads to, as somebody has written it, with its indentation.
