@@ -88,7 +88,9 @@ impl Text {
         }
         let deepest = self.deepest(path)?;
         let missing = &path[deepest.depth..];
-        let made = (deepest.depth + 1..=path.len()).map(|depth| path[..depth].to_vec()).collect();
+        // A table of which there are only tables in it gets a header, too.
+        let first = if deepest.form == Form::Implied && missing.is_empty() { 0 } else { 1 };
+        let made = (deepest.depth + first..=path.len()).map(|depth| path[..depth].to_vec()).collect();
         let key = bare_or_quoted(key);
         let (at, insert) = match deepest.form {
             Form::Inline => {
@@ -152,10 +154,10 @@ impl Text {
         self.cut(cut, "")
     }
 
-    /// Takes out a table with nothing in it. Returns whether it was empty, or is not there.
+    /// Takes out a table with no key in it. Returns whether there is none, or it is not there; tables in it stay.
     pub(super) fn remove_empty(&mut self, path: &[String]) -> Result<bool, Malformed> {
         let Some(table) = self.get(path).and_then(Item::as_table_like) else { return Ok(true) };
-        if !table.is_empty() {
+        if last_end(table).is_some() {
             return Ok(false);
         }
         let Some((name, above)) = path.split_last() else { return Ok(false) };
