@@ -94,7 +94,7 @@ pub fn binary(name: &str) -> PathBuf {
     let built = built.unwrap_or_else(|e| panic!("{}: {e}: run `cargo build --workspace`", path.display()));
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let sources = match name {
-        "porthole-hook" => ["registry/src", "hook/src"],
+        "porthole-hook" | "porthole-runtime" => ["registry/src", "hook/src"],
         "porthole" => ["registry/src", "shim/src"],
         _ => ["tests/src/bin", "tests/src/bin"],
     };

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use porthole_registry::adopt::{parse_crun_status, parse_runc_state};
 use porthole_registry::config::Config;
 use porthole_registry::container_id::ContainerId;
 use porthole_registry::identity::{Files, Identity, NoFiles, identify};
@@ -51,6 +52,22 @@ pub fn config(data: &[u8]) {
         let (config, problems) = Config::parse(text);
         assert!(config.run_dir.is_absolute() && config.netns_dir.is_absolute());
         problems.iter().for_each(|problem| is_printable(problem));
+    }
+}
+
+/// Reads `data` as what runc and crun write of a container.
+pub fn runtime_state(data: &[u8]) {
+    let id = ContainerId::parse("c1").expect("an id");
+    for read in [parse_runc_state(id.clone(), data), parse_crun_status(id.clone(), data)] {
+        match read {
+            Ok(candidate) => {
+                assert_eq!(candidate.id, id);
+                assert!(candidate.process.is_some_and(|claim| claim.pid > 1));
+                assert!(candidate.bundle.is_absolute());
+                assert!(!candidate.bundle.components().any(|c| c == std::path::Component::ParentDir));
+            }
+            Err(cause) => is_printable(&cause),
+        }
     }
 }
 

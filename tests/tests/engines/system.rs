@@ -6,7 +6,8 @@ use std::path::Path;
 
 use porthole_tests::engine::system::{self, Change};
 use porthole_tests::engine::{Containerd, Docker, PodOptions, Podman};
-use porthole_tests::{Node, on_a_node};
+use porthole_tests::node::fails;
+use porthole_tests::{Node, on_a_node, requires, test_path};
 
 fn what_is_written_is_told_and_what_is_undone_is_not(_: &Node) {
     system::make_own();
@@ -62,8 +63,29 @@ on_a_node!(requires(root, ip, containerd, docker, podman):
 );
 
 #[test]
+fn a_pod_that_is_left_is_noticed_and_goes_with_its_node() {
+    requires!(root, ip, containerd);
+    fails(test_path!(), "containerd-shim", |node| {
+        let containerd = Containerd::start(node, "1.7");
+        let pod = containerd.run_pod("shop", "web-0", &PodOptions::default());
+        fs::write("/var/tmp/porthole-tests-pod", format!("{} {}", node.token(), pod.sandbox)).unwrap();
+    });
+    let text = fs::read_to_string("/var/tmp/porthole-tests-pod").unwrap();
+    fs::remove_file("/var/tmp/porthole-tests-pod").unwrap();
+    let (token, sandbox) = text.split_once(' ').unwrap();
+    for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+        let dir = hierarchy.path().join(format!("porthole-tests-{token}"));
+        assert!(!dir.exists(), "{}", dir.display());
+    }
+    for process in fs::read_dir("/proc").unwrap().flatten() {
+        let command = fs::read_to_string(process.path().join("cmdline")).unwrap_or_default();
+        assert!(!command.contains(sandbox), "{command}");
+    }
+}
+
+#[test]
 fn what_a_node_writes_is_not_on_the_machine() {
-    porthole_tests::requires!(root, ip);
-    porthole_tests::node::run(porthole_tests::test_path!(), the_machine_is_not_changed);
+    requires!(root, ip);
+    porthole_tests::node::run(test_path!(), the_machine_is_not_changed);
     assert!(std::env::var_os("PORTHOLE_NODE").is_some() || !Path::new("/etc/porthole-tests-canary").exists());
 }

@@ -36,6 +36,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     write("record", "full", RECORD.as_bytes())?;
     write("config", "full", CONFIG.as_bytes())?;
+    write("runtime_state", "runc", RUNC.as_bytes())?;
+    write("runtime_state", "crun", CRUN.as_bytes())?;
     Ok(())
 }
 
@@ -53,6 +55,12 @@ const RECORD: &str = r#"{"schema":1,"id":"c1","bundle":"/run/b","engine":"contai
 "no_new_privileges":true,"uid":0,"gid":0,"capabilities":["CAP_CHOWN"],"seccomp":true,"userns_owner":[1,2]},
 "pin":{"name":"web-0","path":"/run/netns/web-0"}}"#;
 
+const RUNC: &str =
+    r#"{"id":"c1","init_process_pid":4242,"init_process_start":77,"config":{"labels":["a=b","bundle=/b"]}}"#;
+
+const CRUN: &str =
+    r#"{"pid":4242,"process-start-time":77,"cgroup-path":"","scope":"","bundle":"\/b","owner":"root"}"#;
+
 const CONFIG: &str = r#"run_dir = "/run/porthole"
 netns_dir = "/run/netns"
 deadline_ms = 1000
@@ -60,4 +68,6 @@ on_error = "ignore"
 [pin]
 name = "{namespace}.{pod}"
 [engines]
+containerd = ["/run/containerd"]
+containers-storage = []
 "#;

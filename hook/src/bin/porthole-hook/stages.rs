@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::watchdog::{self, Step};
-use crate::{bundle, input, log};
+use crate::{LOG, bundle, input};
 use porthole_registry::config::Config;
 use porthole_registry::container_id::ContainerId;
 use porthole_registry::deadline::Deadline;
@@ -208,7 +208,7 @@ impl Call<'_> {
             watchdog::at(Step::Apply);
             // Other pods' pins: what goes wrong with them is told, and is no failure of this container.
             if let Err(error) = registry.sweep(&lock, usize::try_from(std::process::id()).unwrap_or(0)) {
-                log::line(&Failure::of("sweep of idle pins".to_owned(), &error).to_string());
+                LOG.line(&Failure::of("sweep of idle pins".to_owned(), &error).to_string());
             }
             change(&registry, lock)
         };
