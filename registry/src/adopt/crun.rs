@@ -15,8 +15,11 @@ pub(super) fn find(root: &Path, found: &mut Found) {
         // Its `.cache` is there too, without a status.
         Ok(Some(root)) => each_container(&root, found, |found, id, container| {
             let content = container.read("status", LARGEST);
-            let candidate = content.and_then(|content| content.map(|c| parse(id, &c.bytes)).transpose());
-            found.note(&container, candidate.map_err(|cause| format!("status: {cause}")));
+            let candidate = content.and_then(|content| {
+                let read = content.map(|content| parse(id, &content.bytes)).transpose();
+                read.map_err(|cause| format!("status: {cause}"))
+            });
+            found.note(&container, candidate);
         }),
         Err(cause) => found.unreadable(root.to_owned(), cause),
     }

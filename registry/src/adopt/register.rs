@@ -105,7 +105,11 @@ impl Registry {
         if process.is_none() && candidate.kind != StateKind::ContainersStorage {
             return Ok(None);
         }
-        let spec = spec::read(&candidate.bundle).map_err(|cause| wrong(format!("config.json: {cause}")))?;
+        let spec = match spec::read(&candidate.bundle) {
+            // Of a container that does not run nothing is missing, and power cuts leave many a half-written file.
+            Err(_) if process.is_none() => return Ok(None),
+            read => read.map_err(wrong)?,
+        };
         // Most without a process are containers that do not run. Asked first, as a name takes reading an index.
         if process.is_none() && !spec.as_ref().is_some_and(is_sandbox_without_process) {
             return Ok(None);

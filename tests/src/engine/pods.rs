@@ -33,6 +33,8 @@ pub struct PodOptions {
     pub command: Vec<String>,
     /// The image of the containers.
     pub image: String,
+    /// The runtime of the engine's configuration; the default one if empty.
+    pub handler: String,
 }
 
 impl Default for PodOptions {
@@ -47,6 +49,7 @@ impl Default for PodOptions {
             annotations: Vec::new(),
             command: Vec::new(),
             image: BUSYBOX.to_owned(),
+            handler: String::new(),
         }
     }
 }
@@ -125,7 +128,8 @@ impl Containerd {
     #[must_use]
     pub fn run_sandbox(&self, namespace: &str, name: &str, options: &PodOptions) -> Pod {
         let (config, uid) = self.sandbox_config(namespace, name, options);
-        let reply = self.call("RunPodSandbox", &json!({ "config": config }));
+        let reply =
+            self.call("RunPodSandbox", &json!({ "config": config, "runtime_handler": options.handler }));
         let sandbox = text(&reply.fields["pod_sandbox_id"]);
         let status =
             self.call("PodSandboxStatus", &json!({ "pod_sandbox_id": sandbox, "verbose": true })).fields;

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_change,
+    unmount,
 };
 
 use super::Release;
@@ -67,8 +68,7 @@ pub fn make_own() {
             fs::create_dir_all(dir).unwrap_or_else(|e| panic!("make {dir}: {e}"));
         }
         DATA.iter().for_each(|dir| tmpfs(dir, "mode=711"));
-        // On a machine with both cgroup versions, crun and podman take an empty directory for the second version.
-        while unmount("/sys/fs/cgroup/unified", UnmountFlags::DETACH).is_ok() {}
+        own_cgroups();
     });
 }
 
@@ -87,6 +87,35 @@ fn own(tree: &str) {
     let data = CString::new(data).expect("no NUL");
     mount("overlay", tree, "overlay", MountFlags::empty(), data.as_c_str())
         .unwrap_or_else(|e| panic!("lay over {tree}: {e}"));
+}
+
+/// On a machine with both versions of cgroups, or with the first: the same hierarchies in a directory of the node's own,
+/// where engines may make what they miss. Without the second version, which confuses crun and podman there.
+fn own_cgroups() {
+    const PLACE: &str = "/sys/fs/cgroup";
+    if Path::new(PLACE).join("cgroup.controllers").exists() {
+        return;
+    }
+    let new = Path::new("/mnt/system/cgroup");
+    fs::create_dir_all(new).expect("make a directory for cgroups");
+    tmpfs("/mnt/system/cgroup", "mode=755");
+    // Else the hierarchies would go with this place.
+    mount_change(new, MountPropagationFlags::PRIVATE).expect("make cgroups private");
+    for entry in fs::read_dir(PLACE).into_iter().flatten().flatten() {
+        let (from, to) = (entry.path(), new.join(entry.file_name()));
+        if !from.join("cgroup.procs").exists() || from.join("cgroup.controllers").exists() {
+            continue;
+        }
+        if let Ok(target) = fs::read_link(&from) {
+            symlink(target, to).expect("link a hierarchy");
+        } else {
+            fs::create_dir(&to).expect("make a directory for a hierarchy");
+            mount_bind(&from, &to).unwrap_or_else(|e| panic!("bind {}: {e}", from.display()));
+        }
+    }
+    unmount(PLACE, UnmountFlags::DETACH).expect("unmount the machine's cgroups");
+    mount_bind_recursive(new, PLACE).expect("bind cgroups");
+    unmount(new, UnmountFlags::DETACH).expect("unmount the place where cgroups were made");
 }
 
 fn remove(path: &Path) {

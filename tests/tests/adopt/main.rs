@@ -5,5 +5,6 @@
 mod ends;
 mod engines;
 mod hostile;
+mod kills;
 mod races;
 mod setting;
