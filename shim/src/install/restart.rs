@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// How long an engine may take to answer after its start.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long it may not be there at all.
+/// How long it may not be there at all, or be the one that was to be restarted.
 const ABSENCE: Duration = Duration::from_secs(10);
 
 /// Has each engine of the plan read its configuration, and waits until it answers. Returns those that do; of the others
@@ -69,7 +69,7 @@ fn wait(engine: &Engine, tree: &Tree, since: SystemTime) -> Result<(), Problem> 
     loop {
         let Err(problem) = engine.check(tree, since) else { return Ok(()) };
         let now = Instant::now();
-        if engine.is_there(tree) {
+        if engine.is_there(tree, since) {
             seen = now;
         }
         if now >= until || now.duration_since(seen) >= ABSENCE {

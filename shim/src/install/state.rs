@@ -180,20 +180,39 @@ impl State {
     }
 }
 
-/// One installation at a time. Held until it is dropped.
-pub(crate) fn lock(tree: &Tree) -> Result<std::os::fd::OwnedFd, Problem> {
-    use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
+/// One installation at a time. Held until it is dropped; then a directory with nothing in it goes, too.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    place: PathBuf,
+    _directory: std::os::fd::OwnedFd,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // One that an installation is remembered in stays.
+        let _ = std::fs::remove_dir(&self.place);
+    }
+}
+
+pub(crate) fn lock(tree: &Tree) -> Result<Lock, Problem> {
+    use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, fstat, openat, stat};
     let directory = Path::new(PATH).parent().unwrap_or(Path::new("/"));
     let place = tree.locate(directory)?;
-    std::fs::create_dir_all(&place).map_err(|e| failed("make", directory, e))?;
-    let fd = openat(CWD, &place, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|e| failed("open", directory, e))?;
-    flock(&fd, FlockOperation::NonBlockingLockExclusive).map_err(|e| {
-        Problem::new(
-            Exit::Failed,
-            format!("lock {}: {e}", directory.display()),
-            "another installation is running: wait for it",
-        )
-    })?;
-    Ok(fd)
+    loop {
+        std::fs::create_dir_all(&place).map_err(|e| failed("make", directory, e))?;
+        let fd = openat(CWD, &place, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|e| failed("open", directory, e))?;
+        flock(&fd, FlockOperation::NonBlockingLockExclusive).map_err(|e| {
+            Problem::new(
+                Exit::Failed,
+                format!("lock {}: {e}", directory.display()),
+                "another installation is running: wait for it",
+            )
+        })?;
+        // One that had it before may have removed the directory; then this is not what others lock.
+        let (held, there) = (fstat(&fd), stat(&place));
+        if held.is_ok_and(|held| there.is_ok_and(|there| held.st_ino == there.st_ino)) {
+            return Ok(Lock { place, _directory: fd });
+        }
+    }
 }

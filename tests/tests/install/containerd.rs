@@ -83,7 +83,7 @@ fn site_config(major: u32) -> String {
         + &format!(
             "        [plugins.{table}.containerd.runtimes.kata]   # not ours\n          \
              runtime_type = \"io.containerd.kata.v2\"\n          pod_annotations = [\n            \"a\", # one\n          ]\n\n\
-             [plugins.\"com.example.site\"]\n  key = 'of nobody else'\n\n# end of the file\n"
+             [plugins.\"io.containerd.site.v1.site\"]\n  key = 'of nobody else'\n\n# end of the file\n"
         )
 }
 

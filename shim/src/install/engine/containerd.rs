@@ -82,6 +82,8 @@ pub(super) fn install(engine: &Engine, context: &Context<'_>, plan: &mut Plan) -
     check(engine, &files, &effective, tree)?;
     let method = method(context)?;
     let (target, version) = target(&files, engine, major, &effective);
+    // 1.x takes a number that it does not know for the last that it knows.
+    let version = if major < 2 { 2 } else { version };
     let mut install = Install {
         context,
         engine,
@@ -333,9 +335,9 @@ pub(super) fn answers(engine: &Engine, tree: &Tree, since: SystemTime) -> Result
     running::check(engine, tree, since)
 }
 
-/// Whether anything listens where it would.
-pub(super) fn is_there(engine: &Engine, tree: &Tree) -> bool {
-    running::is_there(engine, tree)
+/// Whether one listens that was started since.
+pub(super) fn is_there(engine: &Engine, tree: &Tree, since: SystemTime) -> bool {
+    running::is_there(engine, tree, since)
 }
 
 /// Why a file has to stay.

@@ -158,9 +158,9 @@ impl Engine {
         }
     }
 
-    /// Whether there is somebody to wait for, after a start.
-    pub(crate) fn is_there(&self, tree: &Tree) -> bool {
-        self.name != EngineName::Containerd || containerd::is_there(self, tree)
+    /// Whether there is somebody to wait for, who was started at `since` or later.
+    pub(crate) fn is_there(&self, tree: &Tree, since: SystemTime) -> bool {
+        self.name != EngineName::Containerd || containerd::is_there(self, tree, since)
     }
 }
 

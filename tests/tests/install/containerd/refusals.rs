@@ -20,10 +20,10 @@ fn a_configuration_that_is_broken_is_refused_with_the_place(node: &Node, version
     unchanged(&before, "a broken configuration");
 
     // Broken for containerd alone.
-    fs::write(CONFIG, sound.replacen("version = ", "version = 9", 1)).unwrap();
+    fs::write(CONFIG, sound.replacen("version = ", "oom_score = 'high'\nversion = ", 1)).unwrap();
     let before = tree();
     refused(&install(&["--restart"]), &["config dump", "repair"]);
-    unchanged(&before, "a version that nobody knows");
+    unchanged(&before, "a value that cannot be");
 
     // A file of before 1.2.
     let old = sound.lines().filter(|line| !line.starts_with("version")).collect::<Vec<_>>().join("\n");

@@ -17,6 +17,8 @@ use std::time::{Duration, SystemTime};
 
 /// Clock ticks of /proc in a second, on every machine that containers run on.
 const TICKS: u64 = 100;
+/// How exactly the start of a process is known.
+const TOLERANCE: Duration = Duration::from_millis(50);
 /// Plugins of the CRI. Those that a version does not have are not listed by it.
 const PLUGINS: [(&str, &str); 3] = [
     ("io.containerd.grpc.v1", "cri"),
@@ -32,7 +34,7 @@ pub(super) fn check(engine: &Engine, tree: &Tree, since: SystemTime) -> Result<(
     let Ok(effective) = Effective::ask(tree, engine)? else { return Ok(()) };
     let address = effective.address();
     let pid = daemon(&address).map_err(|e| fail(format!("{} does not answer: {e}", address.display())))?;
-    if started(pid).is_some_and(|started| started + Duration::from_millis(50) < since) {
+    if is_older(pid, since) {
         return Err(fail(format!("process {pid} was started before its configuration was changed, and not since")));
     }
     let ctr = tree.program(&["ctr"]).ok_or_else(|| fail("there is no `ctr` to ask it with".to_owned()))?;
@@ -54,10 +56,14 @@ pub(super) fn check(engine: &Engine, tree: &Tree, since: SystemTime) -> Result<(
     }
 }
 
-/// Whether something accepts connections where it listens.
-pub(super) fn is_there(engine: &Engine, tree: &Tree) -> bool {
+/// Whether one listens that was started at `since` or later.
+pub(super) fn is_there(engine: &Engine, tree: &Tree, since: SystemTime) -> bool {
     let Ok(Ok(effective)) = Effective::ask(tree, engine) else { return false };
-    daemon(&effective.address()).is_ok()
+    daemon(&effective.address()).is_ok_and(|pid| !is_older(pid, since))
+}
+
+fn is_older(pid: u32, since: SystemTime) -> bool {
+    started(pid).is_some_and(|started| started + TOLERANCE < since)
 }
 
 /// The process that listens at an address.
