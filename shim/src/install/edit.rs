@@ -33,7 +33,7 @@ impl Edit {
                 Ok(Some(spec.into_string()))
             }
             Self::Containerd(edit) => edit.undo(text),
-            Self::Docker(edit) => edit.undo(text).map(Some),
+            Self::Docker(edit) => edit.undo(text),
         }
     }
 }

@@ -48,6 +48,14 @@ pub(crate) struct Change {
     pub(crate) edit: Edit,
 }
 
+impl Change {
+    /// Whether it is a link that is changed, and not what it leads to.
+    pub(crate) fn is_link(&self) -> bool {
+        let is_link = |content: &Option<Content>| matches!(content, Some(Content::Link { .. }));
+        is_link(&self.before) || is_link(&self.after)
+    }
+}
+
 /// What an engine has to do to read its changed configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -98,7 +106,8 @@ impl Plan {
             change.edit = edit;
             self.changes.retain(|change| change.after != change.before);
         } else {
-            let before = tree.look(path)?;
+            // A file of somebody else's is edited where it is.
+            let before = tree.look_as(path, edit == Edit::Own)?;
             // A file that somebody gave another mode keeps it.
             let same = match (&before, &after) {
                 (Some(Content::File { bytes: a, mode: m }), Some(Content::File { bytes: b, mode: n })) => {

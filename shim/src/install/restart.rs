@@ -34,7 +34,7 @@ pub(super) fn reload<'a>(
             Reload::Nothing => continue,
             Reload::Restart if !restart => continue,
             Reload::Restart => service(engine).map(|()| true),
-            Reload::Signal => docker::signal(),
+            Reload::Signal => docker::reload(engine, tree),
         };
         touched.push((engine, *reload));
         match told.and_then(|told| if told { wait(engine, tree, since).map(|()| true) } else { Ok(false) }) {
@@ -44,15 +44,18 @@ pub(super) fn reload<'a>(
             Err(problem) => return Err((touched, problem)),
         }
     }
-    Ok(ready)
+    match super::units::reload(tree, plan) {
+        Ok(()) => Ok(ready),
+        Err(problem) => Err((touched, problem)),
+    }
 }
 
 /// After the old configuration was put back: has the engines read that. What fails now is added to the problem.
-pub(super) fn again(touched: &[(&Engine, Reload)], mut problem: Problem) -> Problem {
+pub(super) fn again(tree: &Tree, touched: &[(&Engine, Reload)], mut problem: Problem) -> Problem {
     for (engine, reload) in touched {
         let told = match reload {
             Reload::Restart => service(engine),
-            Reload::Signal => docker::signal().map(drop),
+            Reload::Signal => docker::reload(engine, tree).map(drop),
             Reload::Nothing => Ok(()),
         };
         problem.message += &match told {

@@ -1,7 +1,7 @@
 //! Running the node's own programs: an engine's for its version and its effective configuration, the service manager's.
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::tree::Tree;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fmt;
 use std::io::{self, Read};
 use std::path::Path;
@@ -40,13 +40,18 @@ pub(crate) fn in_tree(tree: &Tree, program: &Path, args: &[&str]) -> Result<Stri
     }
     let (root, program) = (tree.root().display().to_string(), program.display().to_string());
     let args: Vec<_> = [root.as_str(), &program].into_iter().chain(args.iter().copied()).collect();
-    let chroot = ["/usr/sbin/chroot", "/usr/bin/chroot"].map(Path::new).into_iter().find(|path| path.exists());
+    let chroot =
+        ["/usr/sbin/chroot", "/usr/bin/chroot"].map(Path::new).into_iter().find(|path| path.exists());
     let Some(chroot) = chroot else { return Err(Failure::Start("there is no chroot(8)".to_owned())) };
     output(chroot, &args).map_err(|e| {
         let cause = e.to_string();
         // Its own statuses, and those of a program that it cannot run.
         let own = ["exit status: 125:", "exit status: 126:", "exit status: 127:"];
-        if own.iter().any(|status| cause.starts_with(status)) { Failure::Start(cause) } else { Failure::Run(cause) }
+        if own.iter().any(|status| cause.starts_with(status)) {
+            Failure::Start(cause)
+        } else {
+            Failure::Run(cause)
+        }
     })
 }
 

@@ -1,7 +1,7 @@
 //! What an installation has changed, so that `uninstall` can take back exactly that: `/var/lib/porthole/install.json`.
 
 use super::edit::Edit;
-use super::engine::EngineName;
+use super::engine::{Engine, EngineName};
 use super::plan::{Change, Owner, Plan, Rank};
 use super::tree::{Content, Tree, failed};
 use crate::exit::Exit;
@@ -54,6 +54,13 @@ pub(crate) struct Entry {
     pub(crate) edit: Edit,
 }
 
+impl Entry {
+    /// Whether it is a link that was changed, and not what it leads to.
+    pub(crate) fn is_link(&self) -> bool {
+        matches!(self.before, Kept::Link(_)) || matches!(self.after, Kept::Link(_))
+    }
+}
+
 /// All that was changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct State {
@@ -63,9 +70,18 @@ pub(crate) struct State {
     pub(crate) files: Vec<Entry>,
     /// Directories that were made, outermost first.
     pub(crate) directories: Vec<PathBuf>,
-    /// When what an engine reads was changed last, in milliseconds since 1970.
+    /// When what an engine reads was changed last.
     #[serde(default)]
-    changed: Vec<(EngineName, u64)>,
+    changed: Vec<Changed>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Changed {
+    engine: EngineName,
+    /// Its main configuration.
+    config: PathBuf,
+    /// In milliseconds since 1970.
+    at: u64,
 }
 
 impl Default for State {
@@ -140,18 +156,26 @@ impl State {
     }
 
     /// Notes that what the plan's engines read has changed now.
-    pub(crate) fn has_changed(&mut self, plan: &Plan) {
+    pub(crate) fn has_changed(&mut self, plan: &Plan, engines: &[Engine]) {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
-        for (engine, _) in &plan.reloads {
-            self.changed.retain(|(name, _)| name != engine);
-            self.changed.push((*engine, u64::try_from(now).unwrap_or_default()));
+        let at = u64::try_from(now).unwrap_or_default();
+        let is_changed =
+            |engine: &&Engine| plan.changes.iter().any(|change| change.owner == Owner::Engine(engine.name));
+        for engine in engines.iter().filter(is_changed) {
+            self.changed.retain(|changed| changed.engine != engine.name);
+            self.changed.push(Changed { engine: engine.name, config: engine.config.clone(), at });
         }
     }
 
     /// When what an engine reads was changed last.
     pub(crate) fn changed(&self, engine: EngineName) -> Option<SystemTime> {
-        let (_, millis) = self.changed.iter().find(|(name, _)| *name == engine)?;
-        Some(SystemTime::UNIX_EPOCH + Duration::from_millis(*millis))
+        let changed = self.changed.iter().find(|changed| changed.engine == engine)?;
+        Some(SystemTime::UNIX_EPOCH + Duration::from_millis(changed.at))
+    }
+
+    /// The main configuration of an engine that was changed.
+    pub(crate) fn config(&self, engine: EngineName) -> Option<&Path> {
+        self.changed.iter().find(|changed| changed.engine == engine).map(|changed| changed.config.as_path())
     }
 
     /// Forgets a file that is as it was before us.
@@ -164,13 +188,11 @@ impl State {
         let path = Path::new(PATH);
         let place = tree.locate(path)?;
         if self.is_empty() {
+            // Left by a run that was killed.
+            let _ = super::apply::draft_of(&place).map(std::fs::remove_file);
             return match std::fs::remove_file(&place) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(failed("remove", path, e)),
-                // Made for it, and for nothing else; who has put something there keeps it.
-                _ => {
-                    let _ = place.parent().map(std::fs::remove_dir);
-                    Ok(())
-                }
+                _ => Ok(()),
             };
         }
         let text = crate::output::json(self)?;
@@ -180,39 +202,41 @@ impl State {
     }
 }
 
-/// One installation at a time. Held until it is dropped; then a directory with nothing in it goes, too.
+/// One installation at a time, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    place: PathBuf,
-    _directory: std::os::fd::OwnedFd,
+    _fd: std::os::fd::OwnedFd,
+    directory: PathBuf,
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // One that an installation is remembered in stays.
-        let _ = std::fs::remove_dir(&self.place);
+        // Where nothing is installed the directory is there only to be locked; who has put something into it keeps it.
+        let _ = std::fs::remove_dir(&self.directory);
     }
 }
 
+/// Where the state is, alone.
+pub(crate) fn directory() -> &'static Path {
+    Path::new(PATH).parent().unwrap_or(Path::new("/"))
+}
+
+/// Waits for nobody: who comes second is told so.
 pub(crate) fn lock(tree: &Tree) -> Result<Lock, Problem> {
     use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, fstat, openat, stat};
-    let directory = Path::new(PATH).parent().unwrap_or(Path::new("/"));
-    let place = tree.locate(directory)?;
-    loop {
-        std::fs::create_dir_all(&place).map_err(|e| failed("make", directory, e))?;
-        let fd = openat(CWD, &place, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|e| failed("open", directory, e))?;
-        flock(&fd, FlockOperation::NonBlockingLockExclusive).map_err(|e| {
-            Problem::new(
-                Exit::Failed,
-                format!("lock {}: {e}", directory.display()),
-                "another installation is running: wait for it",
-            )
-        })?;
-        // One that had it before may have removed the directory; then this is not what others lock.
-        let (held, there) = (fstat(&fd), stat(&place));
-        if held.is_ok_and(|held| there.is_ok_and(|there| held.st_ino == there.st_ino)) {
-            return Ok(Lock { place, _directory: fd });
-        }
+    let path = directory();
+    let directory = tree.locate(path)?;
+    std::fs::create_dir_all(&directory).map_err(|e| failed("make", path, e))?;
+    let fd = openat(CWD, &directory, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|e| failed("open", path, e))?;
+    let busy = |cause: String| {
+        let remedy = "another installation is running: wait for it, then run this again";
+        Problem::new(Exit::Failed, format!("lock {}: {cause}", path.display()), remedy)
+    };
+    flock(&fd, FlockOperation::NonBlockingLockExclusive).map_err(|e| busy(e.to_string()))?;
+    let ours = fstat(&fd).map_err(|e| failed("look at", path, e))?;
+    if stat(&directory).is_ok_and(|now| (now.st_dev, now.st_ino) == (ours.st_dev, ours.st_ino)) {
+        return Ok(Lock { _fd: fd, directory });
     }
+    Err(busy("it was removed meanwhile".to_owned()))
 }

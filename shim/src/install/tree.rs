@@ -148,6 +148,11 @@ impl Tree {
         self.read(path)
     }
 
+    /// What is at `path`: the link itself, or what it leads to.
+    pub(crate) fn look_as(&self, path: &Path, link: bool) -> Result<Option<Content>, Problem> {
+        if link { self.look(path) } else { self.read(path) }
+    }
+
     /// The text at `path`, if there is a file.
     pub(crate) fn text(&self, path: &Path) -> Result<Option<String>, Problem> {
         match self.read(path)? {

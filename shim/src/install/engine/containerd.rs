@@ -71,12 +71,16 @@ pub(super) fn install(engine: &Engine, context: &Context<'_>, plan: &mut Plan) -
     let effective = match &asked {
         Ok(effective) => effective.clone(),
         Err(why) => {
-            plan.notes.push(format!("containerd cannot be asked what it reads ({why}): planned from its files alone"));
+            plan.notes.push(format!(
+                "containerd cannot be asked what it reads ({why}): planned from its files alone"
+            ));
             Effective::guess(&files, major)
         }
     };
     if effective.cri_is_disabled() {
-        plan.notes.push("containerd: its CRI plugin is disabled, so it runs no pods: nothing to do for it".to_owned());
+        plan.notes.push(
+            "containerd: its CRI plugin is disabled, so it runs no pods: nothing to do for it".to_owned(),
+        );
         return Ok(());
     }
     check(engine, &files, &effective, tree)?;
@@ -100,7 +104,10 @@ pub(super) fn install(engine: &Engine, context: &Context<'_>, plan: &mut Plan) -
         effective.runtimes().into_iter().partition(|runtime| runtime.kind == config::RUNC_V2);
     for other in others {
         let Runtime { name, kind, .. } = other;
-        plan.notes.push(format!("containerd: runtime {name} is left as it is: its type is {kind:?}, not {}", config::RUNC_V2));
+        plan.notes.push(format!(
+            "containerd: runtime {name} is left as it is: its type is {kind:?}, not {}",
+            config::RUNC_V2
+        ));
     }
     for runtime in &runtimes {
         match method {
@@ -154,7 +161,11 @@ fn method(context: &Context<'_>) -> Result<Method, Problem> {
             let is_base = |entry: &Entry| entry.owner == OWNER && entry.path == Path::new(base_spec::PATH);
             let files = &context.state.files;
             let runtime = files.iter().any(is_guard) && !files.iter().any(is_base);
-            Ok(if runtime && installed(context).any(|(_, edit)| edit.sets("BinaryName")) { Method::Runtime } else { Method::BaseSpec })
+            Ok(if runtime && installed(context).any(|(_, edit)| edit.sets("BinaryName")) {
+                Method::Runtime
+            } else {
+                Method::BaseSpec
+            })
         }
         Method::HooksD => Err(Problem::new(
             Exit::Usage,
@@ -240,7 +251,11 @@ impl Install<'_, '_> {
         });
         if let Some(path) = site {
             let current = tree.read(&path)?.ok_or_else(|| {
-                failed("read the base spec of the site", &path, "there is no such file, and containerd will not start")
+                failed(
+                    "read the base spec of the site",
+                    &path,
+                    "there is no such file, and containerd will not start",
+                )
             })?;
             let text = tree.text(&path)?.unwrap_or_default();
             let text = base_spec::merge(&path, text, &self.hook)?;
@@ -261,13 +276,17 @@ impl Install<'_, '_> {
         let tree = self.context.tree;
         let script = Path::new(guard::DIRECTORY).join(format!("containerd-{}", runtime.name));
         let known = match &runtime.binary {
-            Some(binary) if Path::new(binary) == script => tree.text(&script)?.as_deref().and_then(guard::real),
+            Some(binary) if Path::new(binary) == script => {
+                tree.text(&script)?.as_deref().and_then(guard::real)
+            }
             _ => None,
         };
         let name = self.real(runtime)?.unwrap_or_else(|| "runc".to_owned());
         let real = match known {
             Some(real) => Some(real),
-            None if name.starts_with('/') => Some(PathBuf::from(&name)).filter(|path| tree.is_executable(path)),
+            None if name.starts_with('/') => {
+                Some(PathBuf::from(&name)).filter(|path| tree.is_executable(path))
+            }
             None => tree.program(&[name.as_str()]),
         };
         let real = real.ok_or_else(|| {
@@ -338,6 +357,11 @@ pub(super) fn answers(engine: &Engine, tree: &Tree, since: SystemTime) -> Result
 /// Whether one listens that was started since.
 pub(super) fn is_there(engine: &Engine, tree: &Tree, since: SystemTime) -> bool {
     running::is_there(engine, tree, since)
+}
+
+/// Whether one runs that has not read what was changed last.
+pub(super) fn is_behind(engine: &Engine, tree: &Tree, state: &State) -> bool {
+    running::is_behind(engine, tree, state)
 }
 
 /// Why a file has to stay.

@@ -138,12 +138,27 @@ impl Engine {
         }
     }
 
+    /// Plans what it has to do after the changes of the plan, or after those of a run before that it has not read.
+    pub(crate) fn plan_reload(&self, tree: &Tree, state: &State, plan: &mut Plan) {
+        let reload = self.reload(tree, plan);
+        plan.reload(self.name, reload);
+        let planned = plan.reloads.iter().any(|(name, _)| *name == self.name);
+        let is_behind = || match self.name {
+            EngineName::Docker => docker::is_behind(self, tree),
+            EngineName::Containerd => containerd::is_behind(self, tree, state),
+            EngineName::CriO | EngineName::Podman => false,
+        };
+        if !planned && is_behind() {
+            plan.reloads.push((self.name, reload));
+        }
+    }
+
     /// Whether the running engine answers, and has read its configuration. Says what is wrong.
     /// `since` is when it was told to.
     pub(crate) fn check(&self, tree: &Tree, since: SystemTime) -> Result<(), Problem> {
         match self.name {
             EngineName::Containerd => containerd::answers(self, tree, since),
-            EngineName::Docker => docker::check(self),
+            EngineName::Docker => docker::check(self, tree),
             EngineName::CriO | EngineName::Podman => hooks_d::check(self, tree),
         }
     }

@@ -10,7 +10,8 @@ use porthole_tests::{Node, tools};
 use serde_json::Value;
 
 use super::{
-    SPEC, bundle, config, install, major, on_old_and_new, on_versions, pinned, site_config, tree, unchanged, uninstall,
+    SPEC, bundle, config, install, major, on_old_and_new, on_versions, pinned, site_config, tree, unchanged,
+    uninstall,
 };
 
 /// What a container was made from, without what is another in each.
@@ -18,7 +19,8 @@ fn made_from(pod: &Pod) -> Value {
     let mut config = bundle(&pod.containers[0].id);
     config.as_object_mut().unwrap().remove("hooks");
     let text = config.to_string();
-    let words = [(&pod.containers[0].id, "ID"), (&pod.sandbox, "SANDBOX"), (&pod.name, "POD"), (&pod.uid, "UID")];
+    let words =
+        [(&pod.containers[0].id, "ID"), (&pod.sandbox, "SANDBOX"), (&pod.name, "POD"), (&pod.uid, "UID")];
     let text = words.iter().fold(text, |text, (word, name)| text.replace(word.as_str(), name));
     let text = text.replace(&format!("/proc/{}/", pod.pid), "/proc/PID/");
     serde_json::from_str(&text).unwrap()
@@ -33,7 +35,10 @@ fn a_node_is_installed_upgraded_and_given_back(node: &Node, version: &str) {
     // A look changes nothing.
     let outcome = install(&["--dry-run"]);
     let diff = outcome.expect_success();
-    for line in ["+++ b/etc/containerd/config.toml", "base_runtime_spec = \"/etc/porthole/containerd/base-spec.json\""] {
+    for line in [
+        "+++ b/etc/containerd/config.toml",
+        "base_runtime_spec = \"/etc/porthole/containerd/base-spec.json\"",
+    ] {
         assert!(diff.contains(line), "{line} is not in\n{diff}");
     }
     assert!(diff.contains("runtime kata is left as it is"), "{diff}");
@@ -41,7 +46,10 @@ fn a_node_is_installed_upgraded_and_given_back(node: &Node, version: &str) {
 
     // Installed, and what runs lives on.
     let outcome = install(&["--restart"]);
-    assert!(outcome.expect_success().contains("containerd: reads the new configuration and answers"), "{outcome:?}");
+    assert!(
+        outcome.expect_success().contains("containerd: reads the new configuration and answers"),
+        "{outcome:?}"
+    );
     let restarted = containerd.service.pid().unwrap();
     assert_ne!(restarted, daemon);
     containerd.wait_ready();
@@ -156,7 +164,8 @@ fn what_somebody_else_has_written_since_stays(node: &Node, version: &str) {
     let containerd = Containerd::start(node, version);
     let plain = config();
     install(&["--restart"]).expect_success();
-    let theirs = config().replace("# containerd of this node", "# containerd of this node, and what it is for")
+    let theirs = config()
+        .replace("# containerd of this node", "# containerd of this node, and what it is for")
         + "\n[plugins.\"io.containerd.site.v1.site\"]\n  later = true\n";
     fs::write(CONFIG, &theirs).unwrap();
     // Their edit is no reason to write anything.
@@ -164,7 +173,8 @@ fn what_somebody_else_has_written_since_stays(node: &Node, version: &str) {
     assert!(outcome.expect_success().contains("nothing to change"), "{outcome:?}");
     uninstall(&["--restart"]).expect_success();
     containerd.wait_ready();
-    let expected = plain.replace("# containerd of this node", "# containerd of this node, and what it is for")
+    let expected = plain
+        .replace("# containerd of this node", "# containerd of this node, and what it is for")
         + "\n[plugins.\"io.containerd.site.v1.site\"]\n  later = true\n";
     assert_eq!(config(), expected);
     assert!(!Path::new("/var/lib/porthole").exists() && !Path::new("/etc/porthole").exists());
@@ -174,5 +184,8 @@ on_versions!(v1_6 "1.6", v1_7 "1.7", v2 "2": a_node_is_installed_upgraded_and_gi
 
 mod others {
     use super::*;
-    on_old_and_new!(a_base_spec_of_the_site_is_kept_with_our_hooks_in_it, what_somebody_else_has_written_since_stays);
+    on_old_and_new!(
+        a_base_spec_of_the_site_is_kept_with_our_hooks_in_it,
+        what_somebody_else_has_written_since_stays
+    );
 }

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use porthole_tests::Node;
-use porthole_tests::engine::containerd::CONFIG;
 use porthole_tests::engine::Containerd;
+use porthole_tests::engine::containerd::CONFIG;
 
 use super::{config, install, on_old_and_new, refused, tree, unchanged};
 
@@ -36,17 +36,22 @@ fn a_configuration_that_is_broken_is_refused_with_the_place(node: &Node, version
     fs::write("/etc/containerd/other.toml", &sound).unwrap();
     fs::write(CONFIG, &sound).unwrap();
     let script = fs::read_to_string(containerd.service.script()).unwrap();
-    let other = script.replace("/usr/bin/containerd -- ", "/usr/bin/containerd -- --config /etc/containerd/other.toml ");
+    let other = script
+        .replace("/usr/bin/containerd -- ", "/usr/bin/containerd -- --config /etc/containerd/other.toml ");
     assert_ne!(script, other);
     fs::write(containerd.service.script(), other).unwrap();
     containerd.restart();
     let before = tree();
-    refused(&install(&["--restart"]), &["reads /etc/containerd/other.toml", "--config /etc/containerd/other.toml"]);
+    refused(
+        &install(&["--restart"]),
+        &["reads /etc/containerd/other.toml", "--config /etc/containerd/other.toml"],
+    );
     unchanged(&before, "another configuration");
     install(&["--config", "/etc/containerd/other.toml", "--restart"]).expect_success();
     assert_eq!(config(), sound);
     assert!(fs::read_to_string("/etc/containerd/other.toml").unwrap().contains("base_runtime_spec"));
-    super::uninstall(&["--engine", "containerd", "--config", "/etc/containerd/other.toml", "--restart"]).expect_success();
+    super::uninstall(&["--engine", "containerd", "--config", "/etc/containerd/other.toml", "--restart"])
+        .expect_success();
     unchanged(&before, "uninstall");
 }
 
@@ -59,19 +64,29 @@ fn a_restart_that_fails_is_taken_back(node: &Node, version: &str) {
     assert_ne!(script, failing);
     fs::write(containerd.service.script(), &failing).unwrap();
     let before = tree();
-    refused(&install(&["--restart"]), &["restart containerd", "everything is as it was", "runs with that again"]);
+    refused(
+        &install(&["--restart"]),
+        &["restart containerd", "everything is as it was", "runs with that again"],
+    );
     unchanged(&before, "a script that fails");
     containerd.wait_ready();
 
     // It says nothing, and containerd does not come.
     fs::write(containerd.service.script(), failing.replace("echo no >&2; exit 7;", "exit 0;")).unwrap();
     let before = tree();
-    refused(&install(&["--restart"]), &["does not answer", "everything is as it was", "runs with that again"]);
+    refused(
+        &install(&["--restart"]),
+        &["does not answer", "everything is as it was", "runs with that again"],
+    );
     unchanged(&before, "a daemon that does not come");
     containerd.wait_ready();
 
     // It says that it restarted, and did not.
-    fs::write(containerd.service.script(), script.replace("restart | force-reload) stop; start ;;", "restart) ;;")).unwrap();
+    fs::write(
+        containerd.service.script(),
+        script.replace("restart | force-reload) stop; start ;;", "restart) ;;"),
+    )
+    .unwrap();
     let before = tree();
     let daemon = containerd.service.pid();
     let outcome = install(&["--restart"]);

@@ -7,7 +7,10 @@ use porthole_tests::engine::containerd::CONFIG;
 use porthole_tests::engine::{Containerd, PodOptions};
 use porthole_tests::{Node, tools};
 
-use super::{SPEC, config, install, major, on_old_and_new, on_versions, pinned, refused, site_config, tree, unchanged, uninstall};
+use super::{
+    SPEC, config, install, major, on_old_and_new, on_versions, pinned, refused, site_config, tree, unchanged,
+    uninstall,
+};
 
 fn without_a_file_there_is_one_with_only_ours(node: &Node, version: &str) {
     let containerd = Containerd::start(node, version);
@@ -25,15 +28,20 @@ fn without_a_file_there_is_one_with_only_ours(node: &Node, version: &str) {
 
 fn every_way_to_write_a_runtime_is_read_as_it_was_meant(node: &Node, version: &str) {
     let containerd = Containerd::start(node, version);
-    let (number, plugin) =
-        if major(version) < 2 { (2, "\"io.containerd.grpc.v1.cri\"") } else { (3, "'io.containerd.cri.v1.runtime'") };
+    let (number, plugin) = if major(version) < 2 {
+        (2, "\"io.containerd.grpc.v1.cri\"")
+    } else {
+        (3, "'io.containerd.cri.v1.runtime'")
+    };
     for text in [
         "version = V\n[plugins.P.containerd.runtimes.runc]\nruntime_type = 'io.containerd.runc.v2'\n[plugins.P.containerd.runtimes.runc.options]\nSystemdCgroup = true\nBinaryName = '/usr/sbin/runc'\n",
         "version = V\r\n[plugins.P]\r\n  containerd.runtimes.runc.runtime_type = 'io.containerd.runc.v2'\r\n  containerd.runtimes.runc.options.SystemdCgroup = true\r\n",
         "version = V\n[plugins.P.containerd.runtimes]\nrunc = { runtime_type = 'io.containerd.runc.v2', options = { SystemdCgroup = true } }\nnvidia = { runtime_type = 'io.containerd.runc.v2', options = { BinaryName = '/usr/sbin/runc' } }\n",
         "version = V\n[plugins.P]\n  max_container_log_line_size = 4242\n",
     ] {
-        let text = text.replace("version = V", &format!("version = {number}")).replace("plugins.P", &format!("plugins.{plugin}"));
+        let text = text
+            .replace("version = V", &format!("version = {number}"))
+            .replace("plugins.P", &format!("plugins.{plugin}"));
         fs::write(CONFIG, &text).unwrap();
         let before = tree();
         for method in ["base-spec", "runtime"] {
@@ -41,7 +49,10 @@ fn every_way_to_write_a_runtime_is_read_as_it_was_meant(node: &Node, version: &s
             install(&["--method", method]).expect_success();
             let installed = config();
             assert_ne!(installed, text);
-            assert_eq!(installed.matches("SystemdCgroup = true").count(), text.matches("SystemdCgroup = true").count());
+            assert_eq!(
+                installed.matches("SystemdCgroup = true").count(),
+                text.matches("SystemdCgroup = true").count()
+            );
             let outcome = install(&[]);
             assert!(outcome.expect_success().contains("nothing to change"), "{outcome:?}\n{installed}");
         }
@@ -82,7 +93,10 @@ fn a_directory_of_drop_ins_is_used_where_they_add_to_each_other(node: &Node, ver
     )
     .unwrap();
     let before = tree();
-    refused(&install(&["--method", "runtime"]), &["would not read", "config dump", "everything is as it was"]);
+    refused(
+        &install(&["--method", "runtime"]),
+        &["would not read", "config dump", "everything is as it was"],
+    );
     unchanged(&before, "a later drop-in");
     tools::reconcile();
 }
@@ -120,7 +134,10 @@ fn a_disabled_cri_is_left_alone(node: &Node, version: &str) {
     drop(containerd);
 }
 
-on_old_and_new!(without_a_file_there_is_one_with_only_ours, every_way_to_write_a_runtime_is_read_as_it_was_meant);
+on_old_and_new!(
+    without_a_file_there_is_one_with_only_ours,
+    every_way_to_write_a_runtime_is_read_as_it_was_meant
+);
 
 mod drop_ins {
     use super::*;

@@ -35,7 +35,10 @@ fn a_pod_has_its_name_before_any_container_of_it_runs(node: &Node, version: &str
     pinned(node, &crashed);
     let mut web = containerd.run_pod("shop", "web-0", &PodOptions::default());
     pinned(node, &web);
-    assert_eq!(node.records().iter().filter(|id| **id == web.sandbox || **id == web.containers[0].id).count(), 2);
+    assert_eq!(
+        node.records().iter().filter(|id| **id == web.sandbox || **id == web.containers[0].id).count(),
+        2
+    );
 
     // Without our programs it is the runtime that it stands for.
     fs::rename("/usr/libexec/porthole", "/usr/libexec/porthole-away").unwrap();
@@ -86,4 +89,7 @@ fn a_guard_stays_until_containerd_was_restarted(node: &Node, version: &str) {
     tools::reconcile();
 }
 
-on_old_and_new!(a_pod_has_its_name_before_any_container_of_it_runs, a_guard_stays_until_containerd_was_restarted);
+on_old_and_new!(
+    a_pod_has_its_name_before_any_container_of_it_runs,
+    a_guard_stays_until_containerd_was_restarted
+);

@@ -49,7 +49,9 @@ impl File {
     /// A directory of which it imports all files.
     pub(super) fn drop_in_directory(&self) -> Option<PathBuf> {
         let is_all = |path: &PathBuf| path.file_name().is_some_and(|name| name == "*.toml" || name == "*");
-        let found = self.imports().find(|path| is_all(path) && !path.to_string_lossy().trim_end_matches("*.toml").contains('*'))?;
+        let found = self
+            .imports()
+            .find(|path| is_all(path) && !path.to_string_lossy().trim_end_matches("*.toml").contains('*'))?;
         found.parent().map(Path::to_owned)
     }
 }
@@ -83,7 +85,8 @@ pub(super) fn files(tree: &Tree, main: &Path) -> Result<Vec<File>, Problem> {
 
 /// The files that a pattern names, of which only the last component may have `*` in it.
 fn expand(tree: &Tree, pattern: &Path) -> Vec<PathBuf> {
-    let (Some(dir), Some(name)) = (pattern.parent(), pattern.file_name().and_then(|name| name.to_str())) else {
+    let (Some(dir), Some(name)) = (pattern.parent(), pattern.file_name().and_then(|name| name.to_str()))
+    else {
         return Vec::new();
     };
     if !name.contains('*') {
@@ -136,7 +139,12 @@ impl Effective {
             }
         };
         let table = toml::from_str(&answer).map_err(|e| {
-            Problem::failed(format!("`{} {}`: its answer is no TOML: {}", program.display(), args.join(" "), e.message()))
+            Problem::failed(format!(
+                "`{} {}`: its answer is no TOML: {}",
+                program.display(),
+                args.join(" "),
+                e.message()
+            ))
         })?;
         Ok(Ok(Self(table)))
     }
@@ -146,7 +154,9 @@ impl Effective {
         let mut all = Table::new();
         for file in files {
             let mut table = file.table.clone();
-            if major < 2 && let Some(Value::Table(plugins)) = table.get_mut("plugins") {
+            if major < 2
+                && let Some(Value::Table(plugins)) = table.get_mut("plugins")
+            {
                 // A later file's table of a plugin replaces an earlier one's.
                 let known = all.entry("plugins").or_insert_with(|| Value::Table(Table::new()));
                 for (name, plugin) in std::mem::take(plugins) {
@@ -196,7 +206,12 @@ impl Effective {
 
     /// Where it keeps what runs.
     pub(super) fn state(&self) -> PathBuf {
-        self.0.get("state").and_then(Value::as_str).filter(|state| !state.is_empty()).unwrap_or("/run/containerd").into()
+        self.0
+            .get("state")
+            .and_then(Value::as_str)
+            .filter(|state| !state.is_empty())
+            .unwrap_or("/run/containerd")
+            .into()
     }
 
     /// Every runtime, by name.

@@ -49,7 +49,11 @@ impl ConfigEdit {
         wanted: &[Wanted],
     ) -> Result<(String, Self), Malformed> {
         let mut edit = Self { new_file: text.is_none(), sets: Vec::new() };
-        let new = || format!("# Written by `porthole install`, taken back by `porthole uninstall`.\nversion = {version}\n");
+        let new = || {
+            format!(
+                "# Written by `porthole install`, taken back by `porthole uninstall`.\nversion = {version}\n"
+            )
+        };
         let mut text = Text::parse(&text.map_or_else(new, str::to_owned))?;
         for wanted in wanted {
             let Wanted { table, key, value, needed } = wanted;
@@ -68,7 +72,8 @@ impl ConfigEdit {
     pub(super) fn stands(&self, text: &str, wanted: &[Wanted]) -> bool {
         let Ok(text) = Text::parse(text) else { return false };
         let is_set = |wanted: &Wanted| text.string(&wanted.table, wanted.key) == Some(&wanted.value);
-        let is_wanted = |set: &Set| wanted.iter().any(|wanted| wanted.table == set.table && wanted.key == set.key);
+        let is_wanted =
+            |set: &Set| wanted.iter().any(|wanted| wanted.table == set.table && wanted.key == set.key);
         wanted.iter().all(is_set) && self.sets.iter().all(is_wanted)
     }
 

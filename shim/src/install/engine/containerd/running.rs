@@ -29,13 +29,19 @@ const PLUGINS: [(&str, &str); 3] = [
 /// Whether it answers, with its CRI plugin loaded, and was started at `since` or later.
 pub(super) fn check(engine: &Engine, tree: &Tree, since: SystemTime) -> Result<(), Problem> {
     let fail = |what: String| {
-        Problem::new(Exit::Failed, format!("containerd: {what}"), "look at what it logs: `journalctl -u containerd`")
+        Problem::new(
+            Exit::Failed,
+            format!("containerd: {what}"),
+            "look at what it logs: `journalctl -u containerd`",
+        )
     };
     let Ok(effective) = Effective::ask(tree, engine)? else { return Ok(()) };
     let address = effective.address();
     let pid = daemon(&address).map_err(|e| fail(format!("{} does not answer: {e}", address.display())))?;
     if is_older(pid, since) {
-        return Err(fail(format!("process {pid} was started before its configuration was changed, and not since")));
+        return Err(fail(format!(
+            "process {pid} was started before its configuration was changed, and not since"
+        )));
     }
     let ctr = tree.program(&["ctr"]).ok_or_else(|| fail("there is no `ctr` to ask it with".to_owned()))?;
     let address = address.display().to_string();
@@ -49,7 +55,9 @@ pub(super) fn check(engine: &Engine, tree: &Tree, since: SystemTime) -> Result<(
     if status(PLUGINS[0]).is_none() {
         return Err(fail("it has no CRI plugin".to_owned()));
     }
-    let bad = PLUGINS.into_iter().find_map(|plugin| status(plugin).filter(|status| status != "ok").map(|s| (plugin, s)));
+    let bad = PLUGINS
+        .into_iter()
+        .find_map(|plugin| status(plugin).filter(|status| status != "ok").map(|s| (plugin, s)));
     match bad {
         None => Ok(()),
         Some(((kind, id), status)) => Err(fail(format!("its plugin {kind}.{id} is in state {status}"))),
@@ -87,10 +95,13 @@ fn started(pid: u32) -> Option<SystemTime> {
 pub(super) fn other_config(effective: &Effective, config: &Path) -> Option<PathBuf> {
     let pid = daemon(&effective.address()).ok()?;
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let words: Vec<_> = line.split(|&byte| byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
-    let told = words.iter().enumerate().find_map(|(at, word)| match word.strip_prefix('-')?.trim_start_matches('-') {
-        "config" | "c" => words.get(at + 1).cloned(),
-        option => option.strip_prefix("config=").or_else(|| option.strip_prefix("c=")).map(str::to_owned),
+    let words: Vec<_> =
+        line.split(|&byte| byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+    let told = words.iter().enumerate().find_map(|(at, word)| {
+        match word.strip_prefix('-')?.trim_start_matches('-') {
+            "config" | "c" => words.get(at + 1).cloned(),
+            option => option.strip_prefix("config=").or_else(|| option.strip_prefix("c=")).map(str::to_owned),
+        }
     })?;
     let told = PathBuf::from(told);
     let same = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
@@ -102,7 +113,7 @@ pub(super) fn still_needed(tree: &Tree, state: &State, entry: &Entry) -> Result<
     if !guard::is_guard(&entry.path) || !tree.is_live() {
         return Ok(None);
     }
-    let effective = Engine::find(tree, EngineName::Containerd, None, None)
+    let effective = Engine::find(tree, EngineName::Containerd, state.config(EngineName::Containerd), None)
         .and_then(|engine| Effective::ask(tree, &engine).ok()?.ok())
         .unwrap_or_else(|| Effective(toml::Table::new()));
     let count = containers(&effective.state(), &entry.path);
@@ -110,20 +121,29 @@ pub(super) fn still_needed(tree: &Tree, state: &State, entry: &Entry) -> Result<
         let s = if count == 1 { "container" } else { "containers" };
         return Ok(Some(format!("{count} {s} made with it still there; stopping one calls it")));
     }
-    let changed = state.changed(EngineName::Containerd);
-    let runs = daemon(&effective.address()).ok().and_then(started);
-    Ok(match (changed, runs) {
-        (Some(changed), Some(started)) if started < changed => {
-            Some("containerd has not been restarted since its configuration was changed".to_owned())
-        }
-        _ => None,
-    })
+    let behind = "containerd has not been restarted since its configuration was changed";
+    Ok(has_not_read(&effective, state).then(|| behind.to_owned()))
+}
+
+/// Whether the running containerd was started before its configuration was changed last.
+pub(super) fn is_behind(engine: &Engine, tree: &Tree, state: &State) -> bool {
+    tree.is_live()
+        && Effective::ask(tree, engine)
+            .ok()
+            .and_then(Result::ok)
+            .is_some_and(|effective| has_not_read(&effective, state))
+}
+
+fn has_not_read(effective: &Effective, state: &State) -> bool {
+    let Some(changed) = state.changed(EngineName::Containerd) else { return false };
+    daemon(&effective.address()).is_ok_and(|pid| is_older(pid, changed))
 }
 
 /// How many containers are recorded as made with a runtime.
 fn containers(state: &Path, runtime: &Path) -> usize {
     let below = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
-    let tasks = below(&state.join("io.containerd.runtime.v2.task")).flat_map(|namespace| below(&namespace).collect::<Vec<_>>());
+    let tasks = below(&state.join("io.containerd.runtime.v2.task"))
+        .flat_map(|namespace| below(&namespace).collect::<Vec<_>>());
     let is_made_with = |bundle: &PathBuf| {
         let text = std::fs::read_to_string(bundle.join("runtime"));
         text.is_ok_and(|text| Path::new(text.trim()) == runtime)
@@ -145,9 +165,11 @@ mod tests {
     #[test]
     fn containers_are_counted_by_the_runtime_that_made_them() {
         let state = std::env::temp_dir().join(format!("porthole-tasks-{}", std::process::id()));
-        for (namespace, id, runtime) in
-            [("k8s.io", "a", "/etc/porthole/runtime/containerd-runc"), ("k8s.io", "b", "runc"), ("moby", "c", "")]
-        {
+        for (namespace, id, runtime) in [
+            ("k8s.io", "a", "/etc/porthole/runtime/containerd-runc"),
+            ("k8s.io", "b", "runc"),
+            ("moby", "c", ""),
+        ] {
             let bundle = state.join("io.containerd.runtime.v2.task").join(namespace).join(id);
             std::fs::create_dir_all(&bundle).unwrap();
             std::fs::write(bundle.join("runtime"), runtime).unwrap();

@@ -13,7 +13,12 @@ fn table(version: i64, more: &[&str]) -> Vec<String> {
 }
 
 fn spec(version: i64, runtime: &str) -> Wanted {
-    Wanted { table: table(version, &[runtime]), key: "base_runtime_spec", value: SPEC.to_owned(), needed: false }
+    Wanted {
+        table: table(version, &[runtime]),
+        key: "base_runtime_spec",
+        value: SPEC.to_owned(),
+        needed: false,
+    }
 }
 
 fn binary(version: i64, runtime: &str) -> Wanted {
@@ -79,7 +84,8 @@ fn shapes() -> Vec<(i64, String)> {
             shapes.push((version, text.replace('V', &version.to_string()).replace('P', p)));
         }
     }
-    let windows: Vec<_> = shapes.iter().map(|(version, text)| (*version, text.replace('\n', "\r\n"))).collect();
+    let windows: Vec<_> =
+        shapes.iter().map(|(version, text)| (*version, text.replace('\n', "\r\n"))).collect();
     shapes.extend(windows);
     shapes
 }
@@ -97,7 +103,8 @@ fn every_way_to_write_tables_takes_our_keys_and_gives_them_back() {
             if wanted[0].needed && Text::parse(&text).unwrap().get(&wanted[0].table).is_some() {
                 continue;
             }
-            let (new, edit) = ConfigEdit::make(Some(&text), version, &wanted).unwrap_or_else(|e| panic!("{}:\n{text}", e.0));
+            let (new, edit) = ConfigEdit::make(Some(&text), version, &wanted)
+                .unwrap_or_else(|e| panic!("{}:\n{text}", e.0));
             assert_eq!(parse(&new), expected(&text, &wanted), "from:\n{text}\nto:\n{new}");
             assert!(edit.stands(&new, &wanted));
             // Nothing that was there is another.
@@ -118,9 +125,13 @@ fn what_is_taken_back_is_only_ours_when_somebody_has_edited_the_file() {
         let wanted = [spec(version, "runc"), binary(version, "runc")];
         let (new, edit) = ConfigEdit::make(Some(&text), version, &wanted).unwrap();
         let newline = if text.contains("\r\n") { "\r\n" } else { "\n" };
-        let theirs = format!("# of theirs{newline}{new}{newline}[stream_processors.x]{newline}accepts = ['y']{newline}");
+        let theirs = format!(
+            "# of theirs{newline}{new}{newline}[stream_processors.x]{newline}accepts = ['y']{newline}"
+        );
         let back = edit.take_back(&theirs).unwrap().unwrap();
-        let plain = format!("# of theirs{newline}{text}{newline}[stream_processors.x]{newline}accepts = ['y']{newline}");
+        let plain = format!(
+            "# of theirs{newline}{text}{newline}[stream_processors.x]{newline}accepts = ['y']{newline}"
+        );
         assert_eq!(parse(&back), parse(&plain), "{back}");
         for line in plain.lines() {
             assert!(back.lines().any(|other| other == line), "{line:?} is gone from\n{back}");
@@ -190,16 +201,31 @@ fn a_runtime_that_is_no_table_is_an_error_and_not_replaced() {
 #[test]
 fn what_containerd_says_is_read_in_every_version() {
     for (text, state, address) in [
-        ("version = 2\nstate = '/s'\n[grpc]\naddress = '/a'\n[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]\nruntime_type = 'io.containerd.runc.v2'\nbase_runtime_spec = ''\n", "/s", "/a"),
-        ("version = 3\n[grpc]\naddress = '/a'\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]\nruntime_type = 'io.containerd.runc.v2'\n[plugins.'io.containerd.grpc.v1.cri']\nstream_server_port = '0'\n", "/run/containerd", "/a"),
-        ("version = 4\n[plugins.'io.containerd.server.v1.grpc']\naddress = '/b'\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]\nruntime_type = 'io.containerd.runc.v2'\n", "/run/containerd", "/b"),
+        (
+            "version = 2\nstate = '/s'\n[grpc]\naddress = '/a'\n[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]\nruntime_type = 'io.containerd.runc.v2'\nbase_runtime_spec = ''\n",
+            "/s",
+            "/a",
+        ),
+        (
+            "version = 3\n[grpc]\naddress = '/a'\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]\nruntime_type = 'io.containerd.runc.v2'\n[plugins.'io.containerd.grpc.v1.cri']\nstream_server_port = '0'\n",
+            "/run/containerd",
+            "/a",
+        ),
+        (
+            "version = 4\n[plugins.'io.containerd.server.v1.grpc']\naddress = '/b'\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]\nruntime_type = 'io.containerd.runc.v2'\n",
+            "/run/containerd",
+            "/b",
+        ),
     ] {
         let effective = Effective(parse(text));
         assert_eq!(effective.state().to_str(), Some(state));
         assert_eq!(effective.address().to_str(), Some(address));
         let runtimes = effective.runtimes();
         assert_eq!(runtimes.len(), 1, "{text}");
-        assert_eq!((runtimes[0].name.as_str(), runtimes[0].kind.as_str(), &runtimes[0].base_spec), ("runc", RUNC_V2, &None));
+        assert_eq!(
+            (runtimes[0].name.as_str(), runtimes[0].kind.as_str(), &runtimes[0].base_spec),
+            ("runc", RUNC_V2, &None)
+        );
         assert!(!effective.cri_is_disabled());
     }
     assert!(Effective(parse("disabled_plugins = ['cri']")).cri_is_disabled());

@@ -81,7 +81,12 @@ impl Text {
     }
 
     /// Sets a key to a value, which is written as TOML. Returns the tables that had to be made, outermost first.
-    pub(super) fn set(&mut self, path: &[String], key: &str, value: &str) -> Result<Vec<Vec<String>>, Malformed> {
+    pub(super) fn set(
+        &mut self,
+        path: &[String],
+        key: &str,
+        value: &str,
+    ) -> Result<Vec<Vec<String>>, Malformed> {
         if let Some(span) = self.get(path).and_then(|item| item.as_table_like()?.get(key)?.span()) {
             self.cut(span, value)?;
             return Ok(Vec::new());
@@ -183,9 +188,9 @@ impl Text {
         let mut deepest = Deepest { table: root, depth: 0, form: Form::Header, span: None, inline: false };
         for key in path {
             let Some(item) = deepest.table.get(key) else { break };
-            let table = item.as_table_like().ok_or_else(|| {
-                Malformed(format!("`{}` is no table", path[..=deepest.depth].join(".")))
-            })?;
+            let table = item
+                .as_table_like()
+                .ok_or_else(|| Malformed(format!("`{}` is no table", path[..=deepest.depth].join("."))))?;
             let form = match item {
                 Item::Table(table) if table.is_dotted() => Form::Dotted,
                 Item::Table(table) if table.is_implicit() => Form::Implied,
