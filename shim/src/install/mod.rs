@@ -174,7 +174,7 @@ pub(crate) fn install(args: &InstallArgs, format: Format) -> Result<ExitCode, Pr
     let context = Context { tree: &tree, state: &state, programs: &programs, method: args.method };
     for engine in &engines {
         engine.install(&context, &mut plan)?;
-        engine.plan_reload(&tree, &mut plan);
+        engine.plan_reload(&tree, &state, &mut plan);
     }
     units::install(&context, &mut plan)?;
     let plan = plan.in_order(false);
@@ -206,12 +206,26 @@ fn put(
     }
     let made = apply::directories(plan, tree);
     state.directories.extend(made.into_iter().filter(|dir| !before.directories.contains(dir)));
+    state.has_changed(plan, engines);
     // First, so that what a kill leaves half-done can be taken back.
     state.save(tree)?;
     let undo = |problem: Problem| before.save(tree).map_or_else(|stuck| stuck, |()| problem);
     let applied = apply::apply(plan, tree).map_err(undo)?;
-    match restart::reload(tree, plan, engines, restart) {
-        Ok(ready) => Ok(ready),
+    // Files that were given back are as they were.
+    let is_given_back = |path: &&Path| state.entry(path).is_none();
+    let given_back: Vec<_> =
+        plan.changes.iter().map(|change| change.path.as_path()).filter(is_given_back).collect();
+    let verified = engines.iter().try_for_each(|engine| engine.verify(tree, plan));
+    let read = verified
+        .map_err(|problem| (Vec::new(), problem))
+        .and_then(|()| restart::reload(tree, plan, engines, restart));
+    match read {
+        Ok(ready) => {
+            given_back.iter().for_each(|path| apply::tidy(tree, path));
+            apply::sweep(tree, &mut state);
+            state.save(tree)?;
+            Ok(ready)
+        }
         Err((touched, problem)) => {
             // The state last: until then, what a kill leaves half-done can be taken back.
             Err(undo(restart::again(tree, &touched, applied.revert(problem))))

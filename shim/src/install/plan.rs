@@ -76,6 +76,8 @@ pub(crate) struct Plan {
     pub(crate) reloads: Vec<(EngineName, Reload)>,
     /// Files of ours that stay for the time being, and why.
     pub(crate) kept: Vec<(PathBuf, String)>,
+    /// What containerd's configuration is to be then.
+    pub(crate) expected: Option<super::engine::containerd::Expected>,
     /// What the operator should know.
     pub(crate) notes: Vec<String>,
 }
@@ -129,9 +131,11 @@ impl Plan {
 
     /// In the order in which they are to be made.
     pub(crate) fn in_order(mut self, undo: bool) -> Self {
-        self.changes.sort_by_key(|change| change.rank);
         if undo {
-            self.changes.reverse();
+            self.changes.sort_by_key(|change| std::cmp::Reverse(change.rank));
+        } else {
+            // What goes is named by nothing once the rest is done.
+            self.changes.sort_by_key(|change| (change.after.is_none(), change.rank));
         }
         self
     }

@@ -1,12 +1,14 @@
 //! What an installation has changed, so that `uninstall` can take back exactly that: `/var/lib/porthole/install.json`.
 
 use super::edit::Edit;
-use super::plan::{Change, Owner, Rank};
+use super::engine::{Engine, EngineName};
+use super::plan::{Change, Owner, Plan, Rank};
 use super::tree::{Content, Tree, failed};
 use crate::exit::Exit;
 use crate::problem::Problem;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 /// Where it is, in the tree.
 pub(crate) const PATH: &str = "/var/lib/porthole/install.json";
@@ -68,6 +70,18 @@ pub(crate) struct State {
     pub(crate) files: Vec<Entry>,
     /// Directories that were made, outermost first.
     pub(crate) directories: Vec<PathBuf>,
+    /// When what an engine reads was changed last.
+    #[serde(default)]
+    changed: Vec<Changed>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Changed {
+    engine: EngineName,
+    /// Its main configuration.
+    config: PathBuf,
+    /// In milliseconds since 1970.
+    at: u64,
 }
 
 impl Default for State {
@@ -77,6 +91,7 @@ impl Default for State {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             files: Vec::new(),
             directories: Vec::new(),
+            changed: Vec::new(),
         }
     }
 }
@@ -121,6 +136,10 @@ impl State {
             },
             None => Kept::of(change.before.as_ref()),
         };
+        if before == after && after != Kept::Program {
+            self.forget(&change.path);
+            return Ok(());
+        }
         let entry = Entry {
             path: change.path.clone(),
             rank: change.rank,
@@ -134,6 +153,29 @@ impl State {
             None => self.files.push(entry),
         }
         Ok(())
+    }
+
+    /// Notes that what the plan's engines read has changed now.
+    pub(crate) fn has_changed(&mut self, plan: &Plan, engines: &[Engine]) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+        let at = u64::try_from(now).unwrap_or_default();
+        let is_changed =
+            |engine: &&Engine| plan.changes.iter().any(|change| change.owner == Owner::Engine(engine.name));
+        for engine in engines.iter().filter(is_changed) {
+            self.changed.retain(|changed| changed.engine != engine.name);
+            self.changed.push(Changed { engine: engine.name, config: engine.config.clone(), at });
+        }
+    }
+
+    /// When what an engine reads was changed last.
+    pub(crate) fn changed(&self, engine: EngineName) -> Option<SystemTime> {
+        let changed = self.changed.iter().find(|changed| changed.engine == engine)?;
+        Some(SystemTime::UNIX_EPOCH + Duration::from_millis(changed.at))
+    }
+
+    /// The main configuration of an engine that was changed.
+    pub(crate) fn config(&self, engine: EngineName) -> Option<&Path> {
+        self.changed.iter().find(|changed| changed.engine == engine).map(|changed| changed.config.as_path())
     }
 
     /// Forgets a file that is as it was before us.

@@ -34,7 +34,7 @@ pub(super) fn run(selection: &Selection, tree: &Tree, format: Format) -> Result<
         .collect();
     let mut taken = plan(selection, tree, &state, Phase::Config)?;
     for engine in &engines {
-        engine.plan_reload(tree, &mut taken);
+        engine.plan_reload(tree, &state, &mut taken);
     }
     if selection.dry_run {
         let rest = plan(selection, tree, &state, Phase::Rest)?;
@@ -46,7 +46,12 @@ pub(super) fn run(selection: &Selection, tree: &Tree, format: Format) -> Result<
     report::plan(&taken, &engines, false, format)?;
     super::units::stop(tree, &taken)?;
     let applied = apply::apply(&taken, tree)?;
-    let ready = match restart::reload(tree, &taken, &engines, selection.restart) {
+    state.has_changed(&taken, &engines);
+    let verified = engines.iter().try_for_each(|engine| engine.verify(tree, &taken));
+    let read = verified
+        .map_err(|problem| (Vec::new(), problem))
+        .and_then(|()| restart::reload(tree, &taken, &engines, selection.restart));
+    let ready = match read {
         Ok(ready) => ready,
         Err((touched, problem)) => return Err(restart::again(tree, &touched, applied.revert(problem))),
     };
@@ -64,9 +69,7 @@ pub(super) fn run(selection: &Selection, tree: &Tree, format: Format) -> Result<
 
 /// The engine's configuration: where it was when it was installed for.
 fn config_of<'a>(selection: &'a Selection, state: &'a State, name: EngineName) -> Option<&'a Path> {
-    let changed =
-        |entry: &&Entry| entry.owner == Owner::Engine(name) && matches!(entry.edit, Edit::Docker(_));
-    state.files.iter().find(changed).map(|entry| entry.path.as_path()).or(selection.config.as_deref())
+    state.config(name).or(selection.config.as_deref())
 }
 
 /// Uninstalling is done in two steps, with the engines' reload between.
@@ -129,7 +132,7 @@ fn plan(selection: &Selection, tree: &Tree, state: &State, phase: Phase) -> Resu
 }
 
 /// What the file is to be: as it was before us where nobody else has touched it, else without what is ours.
-fn before_us(entry: &Entry, current: Option<&Content>) -> Result<Option<Content>, Problem> {
+pub(super) fn before_us(entry: &Entry, current: Option<&Content>) -> Result<Option<Content>, Problem> {
     let Some(content) = current else { return Ok(None) };
     if entry.before.is(current) {
         return Ok(current.cloned());
