@@ -36,6 +36,8 @@ pub(super) struct Wiring {
     pub(super) how: String,
     /// Containers that do without.
     pub(super) gaps: Vec<String>,
+    /// Why nothing has to call the hook.
+    pub(super) unused: Option<&'static str>,
     /// Files that its daemon reads when it starts, and not later.
     pub(super) files: Vec<PathBuf>,
 }
@@ -107,6 +109,9 @@ fn hook(engine: &Engine, wiring: &Result<Wiring, String>, installed: bool) -> Ch
             return Check::warn(name, subject, cause, "repair its configuration, or run this as root");
         }
     };
+    if let Some(why) = wiring.unused {
+        return Check::skip(name, subject, why);
+    }
     let mut findings = Vec::new();
     match wiring.form {
         None if installed => findings.push(Finding::fail(
@@ -219,7 +224,7 @@ mod tests {
     fn an_engine_that_calls_the_hook_through_a_guard_is_ok_and_every_other_way_is_told() {
         let wiring = |form, gaps: &[&str]| {
             let gaps = gaps.iter().map(|gap| (*gap).to_owned()).collect();
-            Ok(Wiring { form, how: "base spec".into(), gaps, files: Vec::new() })
+            Ok(Wiring { form, how: "base spec".into(), gaps, ..Wiring::default() })
         };
         let verdict = |wiring, installed| hook(&engine(), &wiring, installed).verdict;
         assert_eq!(verdict(wiring(Some(Form::Guard), &[]), true), Verdict::Ok);
@@ -228,6 +233,8 @@ mod tests {
         assert_eq!(verdict(wiring(None, &[]), false), Verdict::Warn);
         assert_eq!(verdict(wiring(None, &[]), true), Verdict::Fail);
         assert_eq!(verdict(Err("no TOML".into()), true), Verdict::Warn);
+        let unused = Wiring { unused: Some("makes no pods"), ..Wiring::default() };
+        assert_eq!(verdict(Ok(unused), false), Verdict::Skip);
         let check = hook(&engine(), &wiring(None, &[]), false);
         assert_eq!(check.remedy.as_deref(), Some("`porthole install --engine containerd`"));
         assert_eq!(check.subject, "containerd 2.1");
