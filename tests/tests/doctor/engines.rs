@@ -128,9 +128,9 @@ fn docker_from_installation_to_a_daemon_that_hangs(node: &Node) {
     let begin = Instant::now();
     let said = doctor();
     kill_process(pid, Signal::CONT).unwrap();
-    assert!(begin.elapsed() < Duration::from_secs(40), "{:?}", begin.elapsed());
-    assert_eq!(said.status, 1, "{:#}", said.document);
-    said.expect("fail", "engine-loaded", "");
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+    assert_eq!(said.with("fail").len(), 1, "{:#}", said.document);
+    said.expect("fail", "engine-loaded", "docker");
     said.expect("ok", "pins", "1 pin for 1 record");
     docker.rm(&web.id);
     doctor().expect_health();

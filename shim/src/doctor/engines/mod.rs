@@ -7,16 +7,23 @@ pub(super) mod hooks_d;
 
 use super::check::{Check, Finding, few};
 use super::{Setting, Subject};
+use crate::exit::Exit;
 use crate::install::engine::{Engine, EngineName};
 use crate::install::plan::Owner;
 use crate::install::state::State;
+use crate::install::tree::Tree;
 use crate::problem::Problem;
 use daemon::{Daemon, Written};
 use porthole_registry::hook_entry::{PROGRAM, STAGES, is_ours};
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 pub(super) const SUBJECT: Subject = Subject { checks: &["engine-hook", "engine-loaded", "hooks-d"], look };
+
+/// How long an engine may take to answer, so that one that hangs costs only its own line.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// How an engine calls the hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,7 +75,7 @@ fn config_of(state: &State, name: EngineName) -> Option<PathBuf> {
 }
 
 /// A file that is read besides the main one.
-fn is_drop_in(path: &std::path::Path) -> bool {
+fn is_drop_in(path: &Path) -> bool {
     path.parent().and_then(|dir| dir.file_name()).is_some_and(|name| name.to_string_lossy().ends_with(".d"))
 }
 
@@ -87,12 +94,30 @@ fn one(engine: &Engine, setting: &Setting, state: &State) -> Vec<Check> {
         let facts = Loaded {
             daemon: daemon::find(engine),
             written: daemon::newest(&wiring.files),
-            answer: setting.is_root.then(|| engine.check(&setting.tree)),
+            answer: setting.is_root.then(|| ask(engine)),
             reads_again: engine.name != EngineName::Containerd,
         };
         checks.push(loaded(engine.name, &facts));
     }
     checks
+}
+
+/// Asks the running engine, for as long as there is patience with it.
+fn ask(engine: &Engine) -> Result<(), Problem> {
+    let (sender, receiver) = channel();
+    let (name, engine) = (engine.name, engine.clone());
+    std::thread::spawn(move || {
+        let answer = Tree::open(Path::new("/")).and_then(|tree| engine.check(&tree));
+        // Nobody waits for one that comes too late.
+        let _ = sender.send(answer);
+    });
+    receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+        Err(Problem::new(
+            Exit::Failed,
+            format!("{name} gives no answer within {} s", PATIENCE.as_secs()),
+            format!("see what it logs, and restart it: `journalctl -u {}`", name.daemon()),
+        ))
+    })
 }
 
 fn label(engine: &Engine) -> String {
@@ -207,8 +232,7 @@ mod tests {
     use porthole_registry::hook_entry::{HookPath, entry};
     use porthole_registry::stage::Stage;
     use serde_json::json;
-    use std::path::Path;
-    use std::time::{Duration, SystemTime};
+    use std::time::SystemTime;
 
     fn engine() -> Engine {
         let version = Some(Version { major: 2, minor: 1 });
