@@ -75,7 +75,7 @@ fn beside(own: &Path, program: &str) -> Option<PathBuf> {
 fn absent(check: &'static str, program: &str, own: &Path) -> Check {
     let directory = own.parent().unwrap_or(Path::new("/")).display();
     let evidence = format!(
-        "not beside {}, not in {directory}/../libexec/porthole, and nothing names another place",
+        "not beside {}, not in {directory}/../libexec/porthole, nor anywhere it is named",
         own.display()
     );
     if program == "porthole-hook" {

@@ -1,12 +1,14 @@
 //! Real engines: not installed for, installed for, not restarted, with a hook that has gone.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use porthole_registry::hook_entry::{self, HookPath};
 use porthole_registry::json_edit::Document;
 use porthole_tests::engine::containerd::{self, CONFIG, Containerd};
-use porthole_tests::engine::{PodOptions, Podman};
+use porthole_tests::engine::{Docker, PodOptions, Podman};
 use porthole_tests::{Node, on_a_node};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::setting::{HOOK, doctor, install, porthole, put, reconcile, write};
 
@@ -106,6 +108,35 @@ fn podman_from_installation_to_its_end(node: &Node) {
     said.expect("warn", "engine-hook", "does not call the hook");
 }
 
+fn docker_from_installation_to_a_daemon_that_hangs(node: &Node) {
+    let docker = Docker::start(node, "26.1");
+    install();
+    let said = doctor();
+    said.expect_health();
+    said.expect("warn", "engine-hook", "docker 26.1: does not call the hook");
+    porthole(&["install", "--engine", "docker"]).expect_success();
+    let said = doctor();
+    said.expect_health();
+    said.expect("ok", "engine-hook", "runtime porthole of daemon.json");
+    said.expect("ok", "engine-loaded", "answers");
+    let web = docker.run("web", &[], &[]);
+    let said = doctor();
+    said.expect_health();
+    said.expect("ok", "pins", "1 pin for 1 record");
+    let pid = docker.service.pid().and_then(|pid| Pid::from_raw(pid.try_into().unwrap())).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    let begin = Instant::now();
+    let said = doctor();
+    kill_process(pid, Signal::CONT).unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+    assert_eq!(said.with("fail").len(), 1, "{:#}", said.document);
+    said.expect("fail", "engine-loaded", "docker");
+    said.expect("ok", "pins", "1 pin for 1 record");
+    docker.rm(&web.id);
+    doctor().expect_health();
+    porthole(&["uninstall"]).expect_success();
+}
+
 mod on_containerd {
     use super::*;
     on_a_node!(requires(root, containerd):
@@ -117,4 +148,9 @@ mod on_containerd {
 mod on_podman {
     use super::*;
     on_a_node!(requires(root, podman): podman_from_installation_to_its_end);
+}
+
+mod on_docker {
+    use super::*;
+    on_a_node!(requires(root, docker): docker_from_installation_to_a_daemon_that_hangs);
 }

@@ -24,7 +24,7 @@ fn each_thing_that_can_be_wrong_with_the_hook(_node: &Node) {
     install();
     doctor().expect_health();
     fs::remove_file(HOOK).unwrap();
-    doctor().expect_failures(&[("hook-binary", "nothing names another place")]);
+    doctor().expect_failures(&[("hook-binary", "nor anywhere it is named")]);
     put(HOOK);
     put_another("/usr/bin/env");
     doctor().expect_failures(&[("hook-binary", "dynamically linked")]);
@@ -83,7 +83,7 @@ fn a_wrapper_that_nothing_names_may_be_missing(_node: &Node) {
     fs::remove_file(WRAPPER).unwrap();
     let said = doctor();
     said.expect_health();
-    said.expect("warn", "runtime-binary", "nothing names another place");
+    said.expect("warn", "runtime-binary", "nor anywhere it is named");
 }
 
 on_a_node!(requires(root, busybox):

@@ -80,15 +80,13 @@ impl Said {
             .collect()
     }
 
-    /// The first check of a name that did not end well, else the first of that name.
+    /// The check of a name; of several, the first of the worst.
     #[track_caller]
     pub fn check(&self, name: &str) -> &Value {
-        let of_name =
-            || self.document["checks"].as_array().unwrap().iter().filter(|check| check["name"] == name);
-        let bad = of_name()
-            .find(|check| check["verdict"] == "fail")
-            .or_else(|| of_name().find(|c| c["verdict"] == "warn"));
-        bad.or_else(|| of_name().next()).unwrap_or_else(|| panic!("no check {name} in {:#}", self.document))
+        let checks = self.document["checks"].as_array().unwrap();
+        let with = |verdict: &&str| checks.iter().find(|c| c["name"] == name && c["verdict"] == **verdict);
+        let worst = ["fail", "warn", "ok", "skip"].iter().find_map(with);
+        worst.unwrap_or_else(|| panic!("no check {name} in {:#}", self.document))
     }
 
     /// Asserts that nothing is wrong.

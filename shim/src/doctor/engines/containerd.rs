@@ -30,7 +30,9 @@ struct Runtime {
 pub(super) fn wiring(engine: &Engine, tree: &Tree) -> Result<Wiring, String> {
     let table = effective(engine, tree)?;
     if is_disabled(&table) {
-        return Err("its CRI plugin is disabled: no pods are made with it".to_owned());
+        // As with the containerd that Docker brings.
+        let unused = Some("its CRI plugin is disabled: no pods are made with it");
+        return Ok(Wiring { unused, ..Wiring::default() });
     }
     let runtimes = runtimes(&table);
     let mut wiring = Wiring { files: own_files(tree, &engine.config), ..Wiring::default() };

@@ -34,7 +34,7 @@ fn read(config: &Value) -> Wiring {
     let Some((name, form)) = chosen else { return Wiring::default() };
     let gaps =
         if *name == default { Vec::new() } else { vec![format!("runtime {default}, the default one")] };
-    Wiring { form: Some(*form), how: format!("runtime {name} of daemon.json"), gaps, files: Vec::new() }
+    Wiring { form: Some(*form), how: format!("runtime {name} of daemon.json"), gaps, ..Wiring::default() }
 }
 
 #[cfg(test)]

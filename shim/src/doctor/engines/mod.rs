@@ -7,16 +7,24 @@ pub(super) mod hooks_d;
 
 use super::check::{Check, Finding, few};
 use super::{Setting, Subject};
+use crate::exit::Exit;
 use crate::install::engine::{Engine, EngineName};
 use crate::install::plan::Owner;
 use crate::install::state::State;
+use crate::install::tree::Tree;
 use crate::problem::Problem;
 use daemon::{Daemon, Written};
 use porthole_registry::hook_entry::{PROGRAM, STAGES, is_ours};
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+use std::time::SystemTime;
 
 pub(super) const SUBJECT: Subject = Subject { checks: &["engine-hook", "engine-loaded", "hooks-d"], look };
+
+/// How long an engine may take to answer, so that one that hangs costs only its own line.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// How an engine calls the hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +44,8 @@ pub(super) struct Wiring {
     pub(super) how: String,
     /// Containers that do without.
     pub(super) gaps: Vec<String>,
+    /// Why nothing has to call the hook.
+    pub(super) unused: Option<&'static str>,
     /// Files that its daemon reads when it starts, and not later.
     pub(super) files: Vec<PathBuf>,
 }
@@ -66,7 +76,7 @@ fn config_of(state: &State, name: EngineName) -> Option<PathBuf> {
 }
 
 /// A file that is read besides the main one.
-fn is_drop_in(path: &std::path::Path) -> bool {
+fn is_drop_in(path: &Path) -> bool {
     path.parent().and_then(|dir| dir.file_name()).is_some_and(|name| name.to_string_lossy().ends_with(".d"))
 }
 
@@ -85,13 +95,31 @@ fn one(engine: &Engine, setting: &Setting, state: &State) -> Vec<Check> {
         let facts = Loaded {
             daemon: daemon::find(engine),
             written: daemon::newest(&wiring.files),
-            // Whether it was started since is asked above.
-            answer: setting.is_root.then(|| engine.check(&setting.tree, std::time::SystemTime::UNIX_EPOCH)),
+            answer: setting.is_root.then(|| ask(engine)),
             reads_again: engine.name != EngineName::Containerd,
         };
         checks.push(loaded(engine.name, &facts));
     }
     checks
+}
+
+/// Asks the running engine, for as long as there is patience with it.
+fn ask(engine: &Engine) -> Result<(), Problem> {
+    let (sender, receiver) = channel();
+    let (name, engine) = (engine.name, engine.clone());
+    std::thread::spawn(move || {
+        // Whether it was started since its configuration was changed is asked elsewhere.
+        let answer = Tree::open(Path::new("/")).and_then(|tree| engine.check(&tree, SystemTime::UNIX_EPOCH));
+        // Nobody waits for one that comes too late.
+        let _ = sender.send(answer);
+    });
+    receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+        Err(Problem::new(
+            Exit::Failed,
+            format!("{name} gives no answer within {} s", PATIENCE.as_secs()),
+            format!("see what it logs, and restart it: `journalctl -u {}`", name.daemon()),
+        ))
+    })
 }
 
 fn label(engine: &Engine) -> String {
@@ -108,6 +136,9 @@ fn hook(engine: &Engine, wiring: &Result<Wiring, String>, installed: bool) -> Ch
             return Check::warn(name, subject, cause, "repair its configuration, or run this as root");
         }
     };
+    if let Some(why) = wiring.unused {
+        return Check::skip(name, subject, why);
+    }
     let mut findings = Vec::new();
     match wiring.form {
         None if installed => findings.push(Finding::fail(
@@ -203,8 +234,7 @@ mod tests {
     use porthole_registry::hook_entry::{HookPath, entry};
     use porthole_registry::stage::Stage;
     use serde_json::json;
-    use std::path::Path;
-    use std::time::{Duration, SystemTime};
+    use std::time::SystemTime;
 
     fn engine() -> Engine {
         let version = Some(Version { major: 2, minor: 1 });
@@ -220,7 +250,7 @@ mod tests {
     fn an_engine_that_calls_the_hook_through_a_guard_is_ok_and_every_other_way_is_told() {
         let wiring = |form, gaps: &[&str]| {
             let gaps = gaps.iter().map(|gap| (*gap).to_owned()).collect();
-            Ok(Wiring { form, how: "base spec".into(), gaps, files: Vec::new() })
+            Ok(Wiring { form, how: "base spec".into(), gaps, ..Wiring::default() })
         };
         let verdict = |wiring, installed| hook(&engine(), &wiring, installed).verdict;
         assert_eq!(verdict(wiring(Some(Form::Guard), &[]), true), Verdict::Ok);
@@ -229,6 +259,8 @@ mod tests {
         assert_eq!(verdict(wiring(None, &[]), false), Verdict::Warn);
         assert_eq!(verdict(wiring(None, &[]), true), Verdict::Fail);
         assert_eq!(verdict(Err("no TOML".into()), true), Verdict::Warn);
+        let unused = Wiring { unused: Some("makes no pods"), ..Wiring::default() };
+        assert_eq!(verdict(Ok(unused), false), Verdict::Skip);
         let check = hook(&engine(), &wiring(None, &[]), false);
         assert_eq!(check.remedy.as_deref(), Some("`porthole install --engine containerd`"));
         assert_eq!(check.subject, "containerd 2.1");
