@@ -53,11 +53,10 @@ fn a_pod_has_one_pin_from_install_to_uninstall(node: &Node, version: &str) {
 
     porthole(&["uninstall"]).expect_success();
     let mut after = system::changes();
-    after.retain(|path, _| !before.contains_key(path) && !path.starts_with("/var/lib/porthole"));
-    assert_eq!(after.keys().collect::<Vec<_>>(), [""; 0].map(Path::new), "uninstall leaves nothing");
-    for (path, change) in &before {
-        assert_eq!(system::changes().get(path), Some(change), "{}", path.display());
-    }
+    after.retain(|path, _| !path.starts_with("/var/lib/porthole"));
+    // Told by their paths: a program of ours would fill the screen.
+    assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
+    assert!(after == before, "uninstall leaves every file as it was");
 }
 
 fn a_hook_that_has_gone_fails_no_container(node: &Node, version: &str) {
