@@ -7,6 +7,7 @@ use crate::container_id::ContainerId;
 use crate::deadline::Deadline;
 use crate::error::{Error, Failures, Step};
 use crate::host::boot_id;
+use crate::identity::Kind;
 use crate::lock::Lock;
 use crate::namespace::NamespaceId;
 use crate::naming::PinName;
@@ -24,6 +25,14 @@ const SWEEP: usize = 4;
 /// A pin that has been going for so long is not being removed by anybody: no hook lives that long.
 const ABANDONED: Duration = Duration::from_secs(65);
 
+/// What keeps a pin that has no members.
+enum Holders<'a> {
+    /// The path that the index knows, and maybe one more.
+    Known(Option<&'a Path>),
+    /// Nothing: the pod has ended. An engine takes the pod's network away after that, and finds no pin of ours in its way.
+    Over,
+}
+
 /// What becomes of a pin.
 enum Verdict {
     /// A member or a holder keeps it.
@@ -35,7 +44,7 @@ enum Verdict {
 impl Registry {
     /// Releases a container: its member goes, and its pin if nothing else holds the namespace. `holder` is the
     /// path in the container's own configuration where that can still be read. Releasing what is not there is
-    /// no error.
+    /// no error. With its sandbox a pod ends, whatever its engine has still to take away.
     ///
     /// Unmounting waits for the kernel, and a hundred containers may end at once: so it is done between two turns
     /// with the lock, on a mount that was taken hold of under it.
@@ -51,7 +60,7 @@ impl Registry {
     ) -> Result<(), Error> {
         let Some(record) = self.store.record(id)? else { return Ok(()) };
         let netns = record.netns().filter(|ns| !ns.host).map(|ns| ns.id.ino);
-        let held = netns.map(|ino| self.begin_to_go(&lock, ino, id, holder)).transpose()?.flatten();
+        let held = netns.map(|ino| self.begin_to_go(&lock, ino, &record, holder)).transpose()?.flatten();
         self.store.remove(&lock, id)?;
         let (Some(ino), Some(held)) = (netns, held) else { return Ok(()) };
         drop(lock);
@@ -65,11 +74,12 @@ impl Registry {
         &self,
         lock: &Lock,
         ino: u64,
-        id: &ContainerId,
+        record: &Record,
         holder: Option<&Path>,
     ) -> Result<Option<HeldPin>, Error> {
-        self.store.leave(lock, ino, id)?;
-        match self.judge(lock, ino, holder)? {
+        self.store.leave(lock, ino, &record.id)?;
+        let holders = if record.kind == Kind::Sandbox { Holders::Over } else { Holders::Known(holder) };
+        match self.judge(lock, ino, holders)? {
             Verdict::Stays => Ok(None),
             Verdict::Goes { pin: Some((dir, name, id)) } => {
                 let held = dir.hold(&name, id)?;
@@ -167,7 +177,7 @@ impl Registry {
     /// # Errors
     /// When the pin or its entry cannot be removed.
     pub fn settle(&self, lock: &Lock, ino: u64) -> Result<bool, Error> {
-        match self.judge(lock, ino, None)? {
+        match self.judge(lock, ino, Holders::Known(None))? {
             Verdict::Stays => Ok(false),
             Verdict::Goes { pin } => {
                 if let Some((dir, name, id)) = pin {
@@ -178,9 +188,8 @@ impl Registry {
         }
     }
 
-    /// Whether the pin of a namespace stays. One that stays without members is marked idle. `holder` is one more path
-    /// to look at than the index knows.
-    fn judge(&self, lock: &Lock, ino: u64, holder: Option<&Path>) -> Result<Verdict, Error> {
+    /// Whether the pin of a namespace stays. One that stays without members is marked idle.
+    fn judge(&self, lock: &Lock, ino: u64, holders: Holders<'_>) -> Result<Verdict, Error> {
         if !self.store.members(ino)?.is_empty() {
             return Ok(Verdict::Stays);
         }
@@ -188,11 +197,13 @@ impl Registry {
         let Some(name) = self.store.pin_name(ino)? else { return Ok(Verdict::Goes { pin: None }) };
         let Some(dir) = NetnsDir::open(&self.netns_dir)? else { return Ok(Verdict::Goes { pin: None }) };
         let Some(id) = self.pin_id(&dir, &name, ino)? else { return Ok(Verdict::Goes { pin: None }) };
-        let known = self.store.holder(ino)?;
-        let mut holders = holder.into_iter().chain(known.as_deref());
-        if holders.any(|path| holds(path, id) && !is_same_place(path, &dir, &name)) {
-            self.store.set_idle(lock, ino, true)?;
-            return Ok(Verdict::Stays);
+        if let Holders::Known(other) = holders {
+            let known = self.store.holder(ino)?;
+            let mut paths = other.into_iter().chain(known.as_deref());
+            if paths.any(|path| holds(path, id) && !is_same_place(path, &dir, &name)) {
+                self.store.set_idle(lock, ino, true)?;
+                return Ok(Verdict::Stays);
+            }
         }
         Ok(Verdict::Goes { pin: Some((dir, name, id)) })
     }

@@ -177,7 +177,7 @@ fn unusable(tree: &Tree, path: &Path) -> Option<String> {
 }
 
 /// Whether a boot empties the place.
-pub(super) fn is_volatile(path: &Path) -> bool {
+pub(crate) fn is_volatile(path: &Path) -> bool {
     VOLATILE.iter().any(|volatile| path.starts_with(volatile))
 }
 

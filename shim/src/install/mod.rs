@@ -7,7 +7,7 @@ pub(crate) mod apply;
 pub(crate) mod binaries;
 pub(crate) mod edit;
 pub(crate) mod engine;
-mod guard;
+pub(crate) mod guard;
 pub(crate) mod plan;
 mod report;
 pub(crate) mod restart;

@@ -14,6 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long it may not be there at all, or be the one that was to be restarted.
 const ABSENCE: Duration = Duration::from_secs(10);
 
+/// An engine that was told, and how.
+pub(super) type Touched<'a> = (&'a Engine, Reload);
+
 /// Has each engine of the plan read its configuration, and waits until it answers. Returns those that do; of the others
 /// the operator is told. An error names the engines that were touched before it.
 pub(super) fn reload<'a>(
@@ -21,7 +24,7 @@ pub(super) fn reload<'a>(
     plan: &Plan,
     engines: &'a [Engine],
     restart: bool,
-) -> Result<Vec<EngineName>, (Vec<(&'a Engine, Reload)>, Problem)> {
+) -> Result<Vec<EngineName>, (Vec<Touched<'a>>, Problem)> {
     let mut ready = Vec::new();
     let mut touched = Vec::new();
     if !tree.is_live() {
@@ -51,7 +54,7 @@ pub(super) fn reload<'a>(
 }
 
 /// After the old configuration was put back: has the engines read that. What fails now is added to the problem.
-pub(super) fn again(tree: &Tree, touched: &[(&Engine, Reload)], mut problem: Problem) -> Problem {
+pub(super) fn again(tree: &Tree, touched: &[Touched<'_>], mut problem: Problem) -> Problem {
     for (engine, reload) in touched {
         let told = match reload {
             Reload::Restart => service(engine),

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use porthole_tests::engine::containerd::{BRIDGE, veths};
 use porthole_tests::engine::{BUSYBOX, Containerd, PodOptions};
-use porthole_tests::{Netns, Node, leaks, node, requires, test_path, tools};
-
-use crate::on_each_version;
+use porthole_tests::{Netns, Node, leaks, node, on_each_version, requires, test_path, tools};
 
 fn a_pod_has_a_namespace_and_an_address_and_outlives_a_restart(node: &Node, version: &str) {
     let containerd = Containerd::start(node, version);

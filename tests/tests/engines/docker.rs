@@ -3,10 +3,8 @@
 use porthole_tests::engine::containerd::veths;
 use porthole_tests::engine::{Docker, docker};
 use porthole_tests::process::wait_until;
-use porthole_tests::{Netns, Node, leaks};
+use porthole_tests::{Netns, Node, leaks, on_each_version};
 use serde_json::json;
-
-use crate::on_each_version;
 
 fn a_container_has_a_namespace_and_an_address(node: &Node, version: &str) {
     let docker = Docker::start(node, version);

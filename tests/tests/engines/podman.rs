@@ -5,10 +5,8 @@ use std::fs;
 use porthole_tests::engine::Podman;
 use porthole_tests::engine::containerd::veths;
 use porthole_tests::engine::podman::HOOKS;
-use porthole_tests::{Node, leaks};
+use porthole_tests::{Node, leaks, on_each_version};
 use serde_json::json;
-
-use crate::on_each_version;
 
 fn a_pod_and_a_container_have_a_namespace_and_an_address(node: &Node, version: &str) {
     let podman = Podman::new(node, version);

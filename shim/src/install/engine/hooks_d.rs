@@ -144,6 +144,11 @@ pub(super) fn check(engine: &Engine, tree: &Tree) -> Result<(), Problem> {
     })
 }
 
+/// The directories of hooks that an engine reads, the last with the last word.
+pub(crate) fn directories(engine: &Engine, tree: &Tree) -> Result<Vec<PathBuf>, Problem> {
+    Hooks::of(engine, tree).map(|hooks| hooks.dirs)
+}
+
 /// The engines that read a file: podman and CRI-O have one directory in common.
 pub(super) fn readers(tree: &Tree, entry: &Entry, owner: EngineName) -> Vec<EngineName> {
     let mut readers = vec![owner];

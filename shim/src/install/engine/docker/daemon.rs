@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 const PID_FILE: &str = "/run/docker.pid";
 const SOCKET: &str = "/run/docker.sock";
 /// How long it may take to act on what it has read.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A running daemon.
 #[derive(Debug)]
