@@ -85,7 +85,8 @@ fn one(engine: &Engine, setting: &Setting, state: &State) -> Vec<Check> {
         let facts = Loaded {
             daemon: daemon::find(engine),
             written: daemon::newest(&wiring.files),
-            answer: setting.is_root.then(|| engine.check(&setting.tree)),
+            // Whether it was started since is asked above.
+            answer: setting.is_root.then(|| engine.check(&setting.tree, std::time::SystemTime::UNIX_EPOCH)),
             reads_again: engine.name != EngineName::Containerd,
         };
         checks.push(loaded(engine.name, &facts));
