@@ -1,5 +1,6 @@
 //! containerd: base specs and wrappers, on running nodes.
 
+mod image;
 mod lifecycle;
 mod refusals;
 mod shapes;
