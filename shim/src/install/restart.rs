@@ -17,9 +17,6 @@ const ABSENCE: Duration = Duration::from_secs(10);
 /// An engine that was told, and how.
 pub(super) type Touched<'a> = (&'a Engine, Reload);
 
-/// An engine that was told, and how.
-pub(super) type Touched<'a> = (&'a Engine, Reload);
-
 /// Has each engine of the plan read its configuration, and waits until it answers. Returns those that do; of the others
 /// the operator is told. An error names the engines that were touched before it.
 pub(super) fn reload<'a>(
