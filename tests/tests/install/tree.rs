@@ -31,6 +31,12 @@ impl Tree {
         }
         let tree = Self { root };
         tree.program("/usr/sbin/runc");
+        // As from a package, and static as ours are; what copies them is tested by itself.
+        fs::create_dir_all(tree.at("/usr/libexec/porthole")).unwrap();
+        for program in ["bin/porthole", "libexec/porthole/porthole-hook", "libexec/porthole/porthole-runtime"]
+        {
+            fs::copy("/bin/busybox", tree.at("/usr").join(program)).unwrap();
+        }
         tree.write("/etc/docker/daemon.json", SITE);
         tree
     }
@@ -96,7 +102,7 @@ fn list(dir: &Path, found: &mut BTreeMap<PathBuf, Listed>) {
         let meta = fs::symlink_metadata(&path).unwrap();
         let content = if meta.is_symlink() {
             fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes()
-        } else if meta.is_file() && meta.len() < 1 << 20 {
+        } else if meta.is_file() && meta.len() < 4 << 20 {
             fs::read(&path).unwrap()
         } else {
             // Of what is large, or no file, the size.
