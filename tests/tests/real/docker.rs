@@ -47,7 +47,8 @@ fn containers_have_their_names_whether_they_were_adopted_or_hooked(node: &Node, 
     // From now on through porthole, without a restart.
     put_programs();
     let script = runtime("docker", "/usr/sbin/runc");
-    let more = json!({ "runtimes": { "porthole": { "path": script } }, "default-runtime": "porthole" });
+    let runtimes = json!({ "porthole": { "path": script } });
+    let more = json!({ "runtimes": runtimes, "default-runtime": "porthole", "live-restore": true });
     fs::write(docker::CONFIG, docker::config(node, &more)).unwrap();
     docker.reload();
     wait_until("the runtime", || docker.info()["DefaultRuntime"] == "porthole");
@@ -64,7 +65,15 @@ fn containers_have_their_names_whether_they_were_adopted_or_hooked(node: &Node, 
     }
     node.expect_silence("containers of Docker");
 
+    // Containers outlive the engine, and so do their names.
     let hooked = docker.run("hooked", &[], &[]);
+    docker.restart();
+    assert_eq!(
+        (node.pin("hooked"), node.pins()),
+        (Some(hooked.netns()), vec!["hooked".into(), "web".into()])
+    );
+    nothing_to_do();
+
     take_programs_away();
     let without = docker.run("without", &[], &[]);
     assert!(without.pid > 0 && node.pin("without").is_none() && hooked.pid > 0);

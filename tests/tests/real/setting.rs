@@ -130,17 +130,10 @@ pub fn row_of<'a>(rows: &'a Value, id: &str) -> &'a Value {
     row.unwrap_or_else(|| panic!("no {id} in {rows:#}"))
 }
 
-/// Name, namespace, pin and kind of a row.
+/// Pod, namespace, pin, kind and engine of a row.
 pub fn summary(row: &Value) -> [&str; 5] {
-    let text =
-        |value: &'_ Value| -> &'static str { value.as_str().map_or("-", |text| String::from(text).leak()) };
-    [
-        text(&row["pod"]),
-        text(&row["namespace"]),
-        text(&row["pin"]),
-        text(&row["record"]["kind"]),
-        text(&row["record"]["engine"]),
-    ]
+    let text = |field: &str| row.pointer(field).and_then(Value::as_str).unwrap_or("-");
+    ["/pod", "/namespace", "/pin", "/record/kind", "/record/engine"].map(text)
 }
 
 /// Names in the pin directory, without those that engines have there.
@@ -157,18 +150,13 @@ pub fn pin_of(node: &Node, id: &str) -> Option<String> {
     record["pin"]["name"].as_str().map(str::to_owned)
 }
 
-/// What `ip netns exec NAME` and `porthole exec TARGET` show of the addresses there.
-#[track_caller]
-pub fn addresses(name: &str, target: &str) -> [String; 2] {
-    let iproute = tools::ip(&["netns", "exec", name, "ip", "-br", "addr"]);
-    let porthole = tools::porthole(&["exec", target, "--", "ip", "-br", "addr"]);
-    [iproute, porthole].map(|outcome| outcome.expect_success().to_owned())
-}
-
 /// Asserts that a pod is reached at its name by `ip netns exec` and by `porthole exec`.
 #[track_caller]
 pub fn is_reached(name: &str, target: &str, ip: &str) {
-    for shown in addresses(name, target) {
+    let iproute = tools::ip(&["netns", "exec", name, "ip", "-br", "addr"]);
+    let porthole = tools::porthole(&["exec", target, "--", "ip", "-br", "addr"]);
+    for outcome in [iproute, porthole] {
+        let shown = outcome.expect_success();
         assert!(shown.contains(&format!("{ip}/")), "{target} is not at {ip}:\n{shown}");
     }
 }
@@ -196,7 +184,7 @@ impl Counts {
         let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let mut files = leaks::below(node.run_dir());
         files.extend(leaks::below(node.netns_dir()));
-        // Reused by every change.
+        // What `exec` keeps for the next one.
         files.retain(|path| !path.contains("/view"));
         let processes = fs::read_dir("/proc").unwrap().flatten();
         let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
