@@ -244,7 +244,7 @@ impl Effective {
 fn runtimes(table: &Table) -> Option<&Table> {
     let plugins = table.get("plugins")?;
     let of = |name: &&str| plugins.get(*name)?.get("containerd")?.get("runtimes")?.as_table();
-    PLUGINS.iter().rev().find_map(|name| of(name))
+    PLUGINS.iter().rev().find_map(of)
 }
 
 fn merge(into: &mut Table, from: Table) {
