@@ -103,7 +103,7 @@ impl Text {
                 let inner = missing.iter().rev().fold(format!("{key} = {value}"), |inner, name| {
                     format!("{} = {{ {inner} }}", bare_or_quoted(name))
                 });
-                self.within_inline(&deepest, &inner)?
+                self.in_inline(&deepest, &inner)?
             }
             Form::Dotted => {
                 let prefix = self.dotted_prefix(&deepest, path)?;
@@ -211,7 +211,7 @@ impl Text {
     }
 
     /// Where and what to insert for one more key of an inline table.
-    fn within_inline(&self, deepest: &Deepest<'_>, inner: &str) -> Result<(usize, String), Malformed> {
+    fn in_inline(&self, deepest: &Deepest<'_>, inner: &str) -> Result<(usize, String), Malformed> {
         if let Some(end) = last_end(deepest.table) {
             return Ok((end, format!(", {inner}")));
         }
