@@ -26,6 +26,7 @@ const SWEEP: usize = 4;
 const ABANDONED: Duration = Duration::from_secs(65);
 
 /// What keeps a pin that has no members.
+#[derive(Clone, Copy)]
 enum Holders<'a> {
     /// The path that the index knows, and maybe one more.
     Known(Option<&'a Path>),
