@@ -38,7 +38,8 @@ fn probe(need: &str) -> Result<(), String> {
         "ip" => program("ip", "iproute2"),
         "busybox" => program("busybox", "busybox-static"),
         "containerd" | "podman" | "docker" => engine::probe(need),
-        "nsenter" | "unshare" => program(need, "util-linux"),
+        "nsenter" | "setpriv" | "unshare" => program(need, "util-linux"),
+        "systemd" => program("systemd-analyze", "systemd"),
         tool => program(tool, tool),
     }
 }

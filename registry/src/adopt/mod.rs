@@ -6,6 +6,7 @@
 mod containerd;
 mod crun;
 mod files;
+mod missing;
 mod register;
 mod runc;
 mod sources;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 pub use crun::parse as parse_crun_status;
+pub use missing::{Missing, missing};
 pub use register::Adoption;
 pub use runc::parse as parse_runc_state;
 pub use sources::{Engines, StateKind, UnknownEngine};

@@ -37,11 +37,11 @@ pub struct Adoption<'a> {
 }
 
 /// A container that is to be registered, or a pod to be pinned. Holds no descriptor: there may be thousands.
-struct Ready {
-    candidate: Candidate,
-    process: Option<(i32, u64)>,
+pub(super) struct Ready {
+    pub(super) candidate: Candidate,
+    pub(super) process: Option<(i32, u64)>,
     spec: Option<Spec>,
-    identity: Identity,
+    pub(super) identity: Identity,
 }
 
 impl Registry {
@@ -95,35 +95,10 @@ impl Registry {
     /// Reads what there is of a candidate, unless there is nothing to be done about it.
     fn look(&self, candidate: Candidate, adoption: &Adoption<'_>) -> Result<Option<Ready>, Unreadable> {
         // One look at a file and at the process: all that an adopted container costs from then on.
-        if self.is_recorded(&candidate.id, adoption.boot_id) {
-            return Ok(None);
-        }
-        let wrong = |cause: String| Unreadable { path: candidate.bundle.clone(), cause };
-        let process = verify::process(&candidate).map_err(|error| wrong(error.to_string()))?;
-        let process = process.map(|process| (process.pid(), process.start()));
-        // A containerd or runtime directory without its process is of a container that has ended.
-        if process.is_none() && candidate.kind != StateKind::ContainersStorage {
-            return Ok(None);
-        }
-        let spec = match spec::read(&candidate.bundle) {
-            // Of a container that does not run nothing is missing, and power cuts leave many a half-written file.
-            Err(_) if process.is_none() => return Ok(None),
-            read => read.map_err(wrong)?,
-        };
-        // Most without a process are containers that do not run. Asked first, as a name takes reading an index.
-        if process.is_none() && !spec.as_ref().is_some_and(is_sandbox_without_process) {
-            return Ok(None);
-        }
-        let state = State {
-            id: candidate.id.to_string(),
-            bundle: candidate.bundle.to_str().unwrap_or_default().to_owned(),
-            ..State::default()
-        };
-        let identity = identify(&state, spec.as_ref(), &Disk);
-        Ok(Some(Ready { candidate, process, spec, identity }))
+        if self.is_recorded(&candidate.id, adoption.boot_id) { Ok(None) } else { examine(candidate) }
     }
 
-    fn is_recorded(&self, id: &ContainerId, boot_id: &str) -> bool {
+    pub(super) fn is_recorded(&self, id: &ContainerId, boot_id: &str) -> bool {
         matches!(self.store.record(id), Ok(Some(record)) if record.is_running(boot_id))
     }
 
@@ -149,14 +124,7 @@ impl Registry {
 
     /// Pins the network namespace of a pod without a process, if its engine still has it. Returns whether it did.
     fn adopt_pod(&self, ready: &Ready, adoption: &Adoption<'_>) -> Result<bool, Error> {
-        let Some(holder) = ready.spec.as_ref().and_then(holder) else { return Ok(false) };
-        let Some((netns, id)) = open_netns(&holder)? else { return Ok(false) };
-        if adoption.host.namespace(NamespaceKind::Net) == Some(id) {
-            return Ok(false);
-        }
-        let names: Vec<PinName> = candidates(adoption.template, &ready.identity, &ready.candidate.id);
-        let pod = ready.identity.pod.clone();
-        let reservation = Reservation { netns, id, candidates: names, holder, pod };
+        let Some(reservation) = reservation(ready, adoption)? else { return Ok(false) };
         if self.is_reserved(&reservation)? {
             return Ok(false);
         }
@@ -166,12 +134,51 @@ impl Registry {
     }
 
     /// Whether the namespace is pinned already: by an earlier run, or by the hook of one of the pod's containers.
-    fn is_reserved(&self, reservation: &Reservation) -> Result<bool, Error> {
+    pub(super) fn is_reserved(&self, reservation: &Reservation) -> Result<bool, Error> {
         match self.store.pin_name(reservation.id.ino)? {
             Some(name) => self.is_pin(&name, reservation.id),
             None => Ok(false),
         }
     }
+}
+
+/// Reads what there is of a candidate that has no record, unless it does not run.
+pub(super) fn examine(candidate: Candidate) -> Result<Option<Ready>, Unreadable> {
+    let wrong = |cause: String| Unreadable { path: candidate.bundle.clone(), cause };
+    let process = verify::process(&candidate).map_err(|error| wrong(error.to_string()))?;
+    let process = process.map(|process| (process.pid(), process.start()));
+    // A containerd or runtime directory without its process is of a container that has ended.
+    if process.is_none() && candidate.kind != StateKind::ContainersStorage {
+        return Ok(None);
+    }
+    let spec = match spec::read(&candidate.bundle) {
+        // Of a container that does not run nothing is missing, and power cuts leave many a half-written file.
+        Err(_) if process.is_none() => return Ok(None),
+        read => read.map_err(wrong)?,
+    };
+    // Most without a process are containers that do not run. Asked first, as a name takes reading an index.
+    if process.is_none() && !spec.as_ref().is_some_and(is_sandbox_without_process) {
+        return Ok(None);
+    }
+    let state = State {
+        id: candidate.id.to_string(),
+        bundle: candidate.bundle.to_str().unwrap_or_default().to_owned(),
+        ..State::default()
+    };
+    let identity = identify(&state, spec.as_ref(), &Disk);
+    Ok(Some(Ready { candidate, process, spec, identity }))
+}
+
+/// What is to be pinned for a pod without a process; nothing where its engine has it no more.
+pub(super) fn reservation(ready: &Ready, adoption: &Adoption<'_>) -> Result<Option<Reservation>, Error> {
+    let Some(holder) = ready.spec.as_ref().and_then(holder) else { return Ok(None) };
+    let Some((netns, id)) = open_netns(&holder)? else { return Ok(None) };
+    if adoption.host.namespace(NamespaceKind::Net) == Some(id) {
+        return Ok(None);
+    }
+    let names: Vec<PinName> = candidates(adoption.template, &ready.identity, &ready.candidate.id);
+    let pod = ready.identity.pod.clone();
+    Ok(Some(Reservation { netns, id, candidates: names, holder, pod }))
 }
 
 /// The network namespace that an engine has at `path`; none where it has gone, or where something else is.
@@ -209,7 +216,7 @@ fn is_sandbox_without_process(spec: &Spec) -> bool {
 }
 
 /// Whose it is, and why it is adopted.
-fn words(ready: &Ready) -> String {
+pub(super) fn words(ready: &Ready) -> String {
     let Identity { engine, kind, name, pod, .. } = &ready.identity;
     let pod = pod.as_ref().map(|pod| {
         let namespace = pod.namespace.as_ref().map(|namespace| format!(" ({namespace})")).unwrap_or_default();

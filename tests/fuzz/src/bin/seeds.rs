@@ -28,12 +28,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             let config = call["config"].to_string().into_bytes();
             write("state", &name, stdin)?;
             write("spec", &name, &config)?;
+            write("json_edit", &name, &config)?;
             let id = serde_json::from_slice::<Value>(stdin)?["id"].as_str().unwrap_or_default().to_owned();
             let separated = |parts: &[&[u8]]| parts.join(&[SEPARATOR][..]);
             write("identity", &name, &separated(&[stdin, &config, file_of(&id).as_bytes()]))?;
             write("naming", &name, &separated(&[b"{namespace}.{pod}-{id12}", id.as_bytes(), b"k8s_web_x"]))?;
         }
     }
+    write("json_edit", "styles", STYLES.as_bytes())?;
     write("record", "full", RECORD.as_bytes())?;
     write("config", "full", CONFIG.as_bytes())?;
     write("runtime_state", "runc", RUNC.as_bytes())?;
@@ -47,6 +49,8 @@ fn file_of(id: &str) -> String {
     let podman = r#""names":["web"],"metadata":"{\"image-name\":\"i\"}","hostname":"p1""#;
     format!(r#"{{"id":"{id}",{podman},{docker},"linux":{{"namespaces":[{{"type":"uts"}}]}}}}"#)
 }
+
+const STYLES: &str = "{\r\n\t\"a\" : {\"b\":{ }, \"x\\u0061\": [ 1.10,\n{}] },\n\n \"hooks\":{\n},\"n\":null, \"poststop\":[ ]\n}";
 
 const RECORD: &str = r#"{"schema":1,"id":"c1","bundle":"/run/b","engine":"containerd","kind":"sandbox","pid":4242,
 "pid_start":123456,"boot_id":"b","created":"2026-01-01T00:00:00Z","stage":"createRuntime","name":"web","image":"i",
