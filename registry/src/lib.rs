@@ -3,6 +3,7 @@
 //! What `porthole-hook` and `porthole` share. Everything is in terms of descriptors that are opened once; nothing
 //! here starts a process, opens a socket or reads the environment.
 
+pub mod adopt;
 pub mod config;
 pub mod container_id;
 pub mod deadline;
@@ -23,6 +24,7 @@ pub mod process;
 pub mod reconcile;
 pub mod record;
 pub mod registration;
+mod release;
 pub mod stage;
 pub mod store;
 pub mod text;

@@ -79,12 +79,25 @@ pub fn observe(
     Ok((record, netns))
 }
 
-/// Brings up to date what is final only once the container's own program runs: cgroup, stage. Labels are not: what
-/// config.json asks for is what it gets, while the process may still show the runtime's own, even at poststart.
-pub fn refresh(record: &mut Record, process: &Process, stage: Stage) {
-    record.stage = stage;
-    if let Some(cgroup) = cgroup(process) {
-        record.cgroup = Some(cgroup);
+/// What is final only once the container's own program runs. Labels are not of it: what config.json asks for is what it
+/// gets, while the process may still show the runtime's own, even at poststart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Final {
+    cgroup: Option<String>,
+}
+
+impl Final {
+    /// Of a process.
+    pub fn observe(process: &Process) -> Self {
+        Self { cgroup: cgroup(process) }
+    }
+
+    /// Brings the record up to date; what is not known stays as it is.
+    pub fn write(self, record: &mut Record, stage: Stage) {
+        record.stage = stage;
+        if let Some(cgroup) = self.cgroup {
+            record.cgroup = Some(cgroup);
+        }
     }
 }
 

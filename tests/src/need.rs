@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use crate::tools;
+use crate::{engine, tools};
 
 /// The variable in which a person lists waived needs, comma-separated.
 pub const WAIVE: &str = "PORTHOLE_WAIVE";
@@ -37,10 +37,12 @@ fn probe(need: &str) -> Result<(), String> {
         "root" => Err("run it as root, for example by `sudo make test`".to_owned()),
         "ip" => program("ip", "iproute2"),
         "busybox" => program("busybox", "busybox-static"),
-        "nsenter" | "unshare" => program(need, "util-linux"),
         "vm_6_1" => vm("6.1"),
         "vm_6_12" => vm("6.12"),
         "vm_7" => vm("7"),
+        "containerd" | "podman" | "docker" => engine::probe(need),
+        "nsenter" | "setpriv" | "unshare" => program(need, "util-linux"),
+        "systemd" => program("systemd-analyze", "systemd"),
         tool => program(tool, tool),
     }
 }
