@@ -37,6 +37,11 @@ fn probe(need: &str) -> Result<(), String> {
         "root" => Err("run it as root, for example by `sudo make test`".to_owned()),
         "ip" => program("ip", "iproute2"),
         "busybox" => program("busybox", "busybox-static"),
+        "dig" => program("dig", "bind9-dnsutils"),
+        "nc" => program("nc", "netcat-openbsd"),
+        "nft" => program("nft", "nftables"),
+        "ping" => program("ping", "iputils-ping"),
+        "ps" => program("ps", "procps"),
         "nsenter" | "unshare" => program(need, "util-linux"),
         tool => program(tool, tool),
     }

@@ -122,8 +122,16 @@ impl fmt::Display for Filter {
         let by_argument: Vec<_> = conditions.iter().map(|(name, _)| *name).collect();
         let families = if list.raw { "unix inet inet6 netlink packet" } else { "unix inet inet6 netlink" };
         let tracing = if list.profile == Profile::Trace { "" } else { " tracing," };
-        writeln!(f, "list {}: {allowed}, and by argument {}; read back", list.profile.name(), by_argument.join(" "))?;
-        writeln!(f, "             EPERM for all others: namespaces, mounts,{tracing} bpf, keys, io_uring, modules, …")?;
+        writeln!(
+            f,
+            "list {}: {allowed}, and by argument {}; read back",
+            list.profile.name(),
+            by_argument.join(" ")
+        )?;
+        writeln!(
+            f,
+            "             EPERM for all others: namespaces, mounts,{tracing} bpf, keys, io_uring, modules, …"
+        )?;
         writeln!(f, "             sockets: {families}")?;
         write!(f, "             other architectures than {}: killed", std::env::consts::ARCH)
     }

@@ -66,8 +66,7 @@ pub(crate) fn assemble(verdicts: &BTreeMap<u32, Verdict>) -> Result<BpfProgram, 
 /// The check of the architecture, which kills: what seccompiler begins every filter with, here one without calls.
 fn head() -> Result<BpfProgram, BackendError> {
     let (none, all) = (SeccompAction::Errno(Error::Eperm.number()), SeccompAction::Allow);
-    let mut program: BpfProgram =
-        SeccompFilter::new(BTreeMap::new(), none, all, ARCHITECTURE)?.try_into()?;
+    let mut program: BpfProgram = SeccompFilter::new(BTreeMap::new(), none, all, ARCHITECTURE)?.try_into()?;
     program.pop();
     Ok(program)
 }
@@ -104,7 +103,8 @@ fn tree(ranges: &[(u32, Verdict)]) -> Result<BpfProgram, BackendError> {
         Ok(distance) => vec![sock_filter { code: JUMP_IF_AT_LEAST, jt: distance, jf: 0, k: *pivot }],
         // A conditional jump reaches no further than 255.
         Err(_) => {
-            let distance = u32::try_from(below.len()).map_err(|_| BackendError::FilterTooLarge(below.len()))?;
+            let distance =
+                u32::try_from(below.len()).map_err(|_| BackendError::FilterTooLarge(below.len()))?;
             vec![unless_next(JUMP_IF_AT_LEAST, *pivot), step(JUMP, distance)]
         }
     };

@@ -106,7 +106,8 @@ fn the_tree_answers_as_the_compilers_own_program_does() {
         for number in (0..2048).chain(FOREIGN - 8..FOREIGN) {
             let of_interest = if looked_at.contains(&number) { usize::MAX } else { 1 };
             for arguments in arguments.iter().copied().take(of_interest) {
-                let (by_tree, by_chain) = (allowed(&tree, number, arguments), allowed(&chain, number, arguments));
+                let (by_tree, by_chain) =
+                    (allowed(&tree, number, arguments), allowed(&chain, number, arguments));
                 assert_eq!(by_tree, by_chain, "{profile:?}: {number} {arguments:x?}");
             }
         }
@@ -161,7 +162,8 @@ fn clone_makes_processes_and_no_namespace() {
     let program = program(list(Profile::Netadmin));
     let clone = |flags: u64| answer(&program, number("clone"), [flags, 0, 0, 0, 0, 0]);
     let flags = |flags: libc::c_int| u64::from(u32::try_from(flags).unwrap());
-    let of_a_thread = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SIGHAND | libc::CLONE_THREAD;
+    let of_a_thread =
+        libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SIGHAND | libc::CLONE_THREAD;
     assert_eq!(clone(flags(libc::SIGCHLD)), SECCOMP_RET_ALLOW);
     assert_eq!(clone(flags(of_a_thread)), SECCOMP_RET_ALLOW);
     for namespace in [
@@ -201,12 +203,16 @@ fn tracing_is_for_trace_and_packets_are_for_who_may_see_them() {
         assert_eq!(traces, profile == Profile::Trace);
         let packets = family(list(profile), libc::AF_PACKET) == SECCOMP_RET_ALLOW;
         assert_eq!(packets, profile != Profile::Restricted, "{profile:?}");
-        for other in [libc::AF_ALG, libc::AF_VSOCK, libc::AF_BLUETOOTH, libc::AF_XDP, libc::AF_KEY, libc::AF_RDS] {
+        for other in
+            [libc::AF_ALG, libc::AF_VSOCK, libc::AF_BLUETOOTH, libc::AF_XDP, libc::AF_KEY, libc::AF_RDS]
+        {
             assert_eq!(family(list(profile), other), errno(Error::Eafnosupport), "{profile:?}: {other}");
         }
     }
     let raw = Profile::General.capabilities();
-    assert!(Filter::resolve(Profile::Restricted, raw) != Filter::resolve(Profile::Restricted, Capabilities::NONE));
+    assert!(
+        Filter::resolve(Profile::Restricted, raw) != Filter::resolve(Profile::Restricted, Capabilities::NONE)
+    );
     assert_eq!(Filter::resolve(Profile::Sysadmin, Capabilities::ALL), Filter::Off);
     assert!(Filter::Off.compile().unwrap().is_none());
 }
@@ -216,7 +222,8 @@ fn a_leaf_is_found_in_few_steps() {
     for profile in CONFINED {
         let program = program(list(profile));
         assert!(program.len() < 256, "{profile:?}: {} instructions", program.len());
-        let conditions: BTreeSet<_> = list(profile).conditions().iter().map(|(name, _)| number(name)).collect();
+        let conditions: BTreeSet<_> =
+            list(profile).conditions().iter().map(|(name, _)| number(name)).collect();
         for number in (0..600).filter(|number| !conditions.contains(number)) {
             let (_, steps) = run(&program, NATIVE, number, [0; 6]);
             assert!(steps <= 16, "{profile:?}: {number} takes {steps} steps");
