@@ -75,8 +75,11 @@ impl List {
     }
 
     /// By number.
-    fn verdicts(self) -> BTreeMap<u32, Verdict> {
-        self.calls().filter_map(|(call, verdict)| Some((call.number?, verdict))).collect()
+    fn verdicts(self) -> Vec<(u32, Verdict)> {
+        let mut verdicts: Vec<_> =
+            self.calls().filter_map(|(call, verdict)| Some((call.number?, verdict))).collect();
+        verdicts.sort_unstable_by_key(|(number, _)| *number);
+        verdicts
     }
 
     /// Those that this architecture has.
@@ -89,7 +92,7 @@ impl List {
         self.calls().filter(|(_, verdict)| *verdict == wanted).map(|(call, _)| call.name()).collect()
     }
 
-    fn conditions(self) -> Vec<(&'static str, Condition)> {
+    fn conditions(self) -> Vec<(&'static str, &'static Condition)> {
         let condition = |(call, verdict): (&'static Call, Verdict)| match verdict {
             Verdict::If(condition) => Some((call.name(), condition)),
             Verdict::Allow | Verdict::Deny(_) => None,

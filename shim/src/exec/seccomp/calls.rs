@@ -41,11 +41,11 @@ pub(crate) enum Rule {
     /// Made.
     Allow,
     /// Made when its arguments are right.
-    If(Condition),
+    If(&'static Condition),
     /// The same, with more allowed to a command that has CAP_NET_RAW.
-    IfOrRaw(Condition, Condition),
+    IfOrRaw(&'static Condition, &'static Condition),
     /// The same, with more allowed to profile trace.
-    IfOrTrace(Condition, Condition),
+    IfOrTrace(&'static Condition, &'static Condition),
     /// Made under profile trace, else denied.
     Trace,
     /// EPERM.
@@ -100,7 +100,7 @@ const fn by(rule: Rule, what: &'static str, calls: &'static [Call]) -> Group {
 }
 
 /// All there are.
-pub(crate) const GROUPS: &[Group] = &[
+pub(crate) static GROUPS: &[Group] = &[
     allow(
         "reading and writing",
         calls![
@@ -227,11 +227,11 @@ pub(crate) const GROUPS: &[Group] = &[
         ],
     ),
     allow("what system this is", calls![SYS_uname SYS_sysinfo SYS_getrandom]),
-    by(Rule::IfOrRaw(FAMILIES, FAMILIES_AND_PACKET), "new sockets", calls![SYS_socket SYS_socketpair]),
-    by(Rule::If(NO_NAMESPACE), "new processes", calls![SYS_clone]),
-    by(Rule::If(NO_TYPING), "devices and terminals", calls![SYS_ioctl]),
+    by(Rule::IfOrRaw(&FAMILIES, &FAMILIES_AND_PACKET), "new sockets", calls![SYS_socket SYS_socketpair]),
+    by(Rule::If(&NO_NAMESPACE), "new processes", calls![SYS_clone]),
+    by(Rule::If(&NO_TYPING), "devices and terminals", calls![SYS_ioctl]),
     by(
-        Rule::IfOrTrace(PERSONALITIES, PERSONALITIES_AND_FIXED),
+        Rule::IfOrTrace(&PERSONALITIES, &PERSONALITIES_AND_FIXED),
         "the execution domain",
         calls![SYS_personality],
     ),

@@ -25,11 +25,11 @@ pub(crate) struct Condition {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Test {
     /// It is one of these.
-    OneOf(&'static [Named]),
+    Among(&'static [Named]),
     /// It is none of these.
-    NoneOf(&'static [Named]),
+    Outside(&'static [Named]),
     /// It has none of these bits.
-    NoBitOf(&'static [Named]),
+    Without(&'static [Named]),
 }
 
 /// What a call that is not made answers.
@@ -81,38 +81,38 @@ const UNAME26: Named = ("UNAME26", 0x0002_0000);
 const QUERY: Named = ("0xffffffff", u32::MAX);
 
 const fn family(families: &'static [Named]) -> Condition {
-    Condition { argument: 0, name: "domain", test: Test::OneOf(families), error: Error::Eafnosupport }
+    Condition { argument: 0, name: "domain", test: Test::Among(families), error: Error::Eafnosupport }
 }
 
 const fn personality(values: &'static [Named]) -> Condition {
-    Condition { argument: 0, name: "persona", test: Test::OneOf(values), error: Error::Eperm }
+    Condition { argument: 0, name: "persona", test: Test::Among(values), error: Error::Eperm }
 }
 
 /// Sockets that reach what is meant to be reached. Each other family is code of the kernel that is seldom run.
-pub(crate) const FAMILIES: Condition = family(named![AF_UNIX AF_INET AF_INET6 AF_NETLINK]);
+pub(crate) static FAMILIES: Condition = family(named![AF_UNIX AF_INET AF_INET6 AF_NETLINK]);
 /// The same, for a command that may see packets.
-pub(crate) const FAMILIES_AND_PACKET: Condition =
+pub(crate) static FAMILIES_AND_PACKET: Condition =
     family(named![AF_UNIX AF_INET AF_INET6 AF_NETLINK AF_PACKET]);
 /// No new namespace: a user namespace has all capabilities in it, and with them code of the kernel.
-pub(crate) const NO_NAMESPACE: Condition = Condition {
+pub(crate) static NO_NAMESPACE: Condition = Condition {
     argument: 0,
     name: "flags",
-    test: Test::NoBitOf(
+    test: Test::Without(
         named![CLONE_NEWNS CLONE_NEWCGROUP CLONE_NEWUTS CLONE_NEWIPC CLONE_NEWUSER CLONE_NEWPID CLONE_NEWNET],
     ),
     error: Error::Eperm,
 };
 /// Nothing is typed into a terminal, and nothing pasted.
-pub(crate) const NO_TYPING: Condition = Condition {
+pub(crate) static NO_TYPING: Condition = Condition {
     argument: 1,
     name: "request",
-    test: Test::NoneOf(&[("TIOCSTI", 0x5412), ("TIOCLINUX", 0x541c)]),
+    test: Test::Outside(&[("TIOCSTI", 0x5412), ("TIOCLINUX", 0x541c)]),
     error: Error::Eperm,
 };
 /// Personalities that weaken nothing.
-pub(crate) const PERSONALITIES: Condition = personality(&[LINUX, LINUX32, UNAME26, QUERY]);
+pub(crate) static PERSONALITIES: Condition = personality(&[LINUX, LINUX32, UNAME26, QUERY]);
 /// The same, and addresses that are not random, which debuggers want.
-pub(crate) const PERSONALITIES_AND_FIXED: Condition =
+pub(crate) static PERSONALITIES_AND_FIXED: Condition =
     personality(&[LINUX, LINUX32, UNAME26, QUERY, ADDR_NO_RANDOMIZE]);
 
 impl Condition {
@@ -122,15 +122,15 @@ impl Condition {
             SeccompCondition::new(self.argument, SeccompCmpArgLen::Dword, operator, u64::from(value))
         };
         match self.test {
-            Test::OneOf(values) => values
+            Test::Among(values) => values
                 .iter()
                 .map(|(_, value)| SeccompRule::new(vec![compare(SeccompCmpOp::Eq, *value)?]))
                 .collect(),
-            Test::NoneOf(values) => {
+            Test::Outside(values) => {
                 let all = values.iter().map(|(_, value)| compare(SeccompCmpOp::Ne, *value));
                 Ok(vec![SeccompRule::new(all.collect::<Result<_, _>>()?)?])
             }
-            Test::NoBitOf(values) => {
+            Test::Without(values) => {
                 let mask = values.iter().fold(0, |mask, (_, bit)| mask | u64::from(*bit));
                 Ok(vec![SeccompRule::new(vec![compare(SeccompCmpOp::MaskedEq(mask), 0)?])?])
             }
@@ -141,9 +141,9 @@ impl Condition {
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (how, values) = match self.test {
-            Test::OneOf(values) => ("is one of", values),
-            Test::NoneOf(values) => ("is none of", values),
-            Test::NoBitOf(values) => ("has none of", values),
+            Test::Among(values) => ("is one of", values),
+            Test::Outside(values) => ("is none of", values),
+            Test::Without(values) => ("has none of", values),
         };
         write!(f, "{} {how}", self.name)?;
         values.iter().try_for_each(|(name, _)| write!(f, " {name}"))?;
