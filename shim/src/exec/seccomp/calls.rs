@@ -12,7 +12,6 @@ pub(crate) struct Call {
     /// On this architecture, if it is there.
     pub(crate) number: Option<u32>,
     /// Only x86-64 has it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the reference"))]
     pub(crate) x86_64_only: bool,
 }
 
