@@ -36,6 +36,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     write("record", "full", RECORD.as_bytes())?;
     write("config", "full", CONFIG.as_bytes())?;
+    write("policy", "full", POLICY.as_bytes())?;
+    write("policy", "deny", b"[[rule]]\neffect = 'deny'\nnamespaces = ['-']\n")?;
     Ok(())
 }
 
@@ -60,4 +62,16 @@ on_error = "ignore"
 [pin]
 name = "{namespace}.{pod}"
 [engines]
+"#;
+
+const POLICY: &str = r#"[[rule]]
+effect = "allow"
+users = ["ann", "1000", "*"]
+groups = ["sre", "%27"]
+namespaces = ["shop", "team-*", "-"]
+pods = ["web-?"]
+profiles = ["general", "sysadmin"]
+commands = ["/usr/bin/ip addr *", "ip -br a*", "/usr/*/ping"]
+allow = ["enter", "cap-add", "root", "user", "env", "directory", "context", "host"]
+reason = "reading"
 "#;
