@@ -3,9 +3,10 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
+use std::process::Command;
 
 use porthole_tests::tools::{self, Outcome};
-use porthole_tests::{Node, on_a_node};
+use porthole_tests::{Node, on_a_node, requires};
 use serde_json::Value;
 
 use crate::setting::{as_ann, command, exec, output, own_etc, policy, web_0, work};
@@ -325,6 +326,22 @@ fn check_tells_which_rule_decides_and_why_others_do_not(node: &Node) {
     container.delete();
 }
 
+fn the_examples_are_accepted(node: &Node) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config");
+    policy(node, &fs::read_to_string(root.join("policy.toml.example")).unwrap());
+    let shown = tools::porthole(&["policy", "show"]);
+    assert_eq!(shown.expect_success().lines().count(), 5);
+    let denied = tools::porthole(&["policy", "check", "1234", "vault/x", "restricted", "ping"]);
+    assert!(denied.stdout.contains("refused by rule 1"), "{denied:?}");
+    requires!(visudo);
+    let sudoers = node.scratch().join("sudoers");
+    fs::copy(root.join("sudoers.d/porthole"), &sudoers).unwrap();
+    fs::set_permissions(&sudoers, fs::Permissions::from_mode(0o440)).unwrap();
+    let mut visudo = Command::new("visudo");
+    visudo.arg("-cf").arg(&sudoers);
+    tools::run(visudo).expect_success();
+}
+
 on_a_node!(requires(root, ip, runc):
     without_a_policy_root_may_do_everything_and_nobody_else_anything,
     the_first_rule_that_matches_decides,
@@ -336,4 +353,5 @@ on_a_node!(requires(root, ip, runc):
     a_command_is_known_by_its_place_and_runs_from_there,
     explain_shows_the_verdict_and_json_names_the_code,
     check_tells_which_rule_decides_and_why_others_do_not,
+    the_examples_are_accepted,
 );
