@@ -216,6 +216,14 @@ fn a_command_is_known_by_its_place_and_runs_from_there(node: &Node) {
     }
     refused(&as_ann(&["web-0", "--", "id", "-u", "-n"]), "it is about other commands");
     refused(&as_ann(&["web-0", "--", "no-such-program"]), "no such program");
+    policy(node, &rule("commands = ['id']\nallow = ['env']"));
+    let shown = as_ann(&["-e", "LD_SHOW_AUXV=1", "web-0", "--", &at("bin/id"), "-u"]);
+    let executed = shown.expect_success().lines().find_map(|line| line.strip_prefix("AT_EXECFN:"));
+    assert_eq!(
+        executed.map(str::trim),
+        Some("/usr/bin/id"),
+        "not by way of a link that may be another by then"
+    );
     policy(node, &rule("commands = ['id']"));
     refused(&as_ann(&["-e", "LD_PRELOAD=/tmp/x.so", "web-0", "--", "id"]), "does not allow env");
     let mut plan = command(&[], &["--explain", "web-0", "--", &at("bin/id")], Path::new("/"));
