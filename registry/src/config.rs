@@ -37,6 +37,8 @@ pub struct Config {
     pub pin_name: Template,
     /// Where engines keep their state, for adoption.
     pub engines: Engines,
+    /// Whether `exec` runs nothing that the system log does not take.
+    pub audit_required: bool,
 }
 
 impl Default for Config {
@@ -48,6 +50,7 @@ impl Default for Config {
             on_error: OnError::Ignore,
             pin_name: Template::default(),
             engines: Engines::default(),
+            audit_required: false,
         }
     }
 }
@@ -137,6 +140,15 @@ impl Config {
                     return Err(wrong.join("; "));
                 }
             }
+            "audit" => {
+                for (key, value) in value.as_table().ok_or("audit: expected a table")? {
+                    match (key.as_str(), value.as_bool()) {
+                        ("required", Some(required)) => self.audit_required = required,
+                        ("required", None) => return Err("audit.required: expected true or false".into()),
+                        _ => return Err(format!("audit.{key}: unknown key")),
+                    }
+                }
+            }
             _ => return Err(format!("{key}: unknown key")),
         }
         Ok(())
@@ -175,12 +187,13 @@ mod tests {
 
     #[test]
     fn every_key_is_read() {
-        let text = "run_dir = '/r'\nnetns_dir = '/n'\ndeadline_ms = 250\non_error = 'fail'\n[pin]\nname = '{namespace}.{pod}'";
+        let text = "run_dir = '/r'\nnetns_dir = '/n'\ndeadline_ms = 250\non_error = 'fail'\n[pin]\nname = '{namespace}.{pod}'\n[audit]\nrequired = true";
         let (config, problems) = Config::parse(text);
         assert_eq!(problems, Vec::<String>::new());
         assert_eq!((config.run_dir, config.netns_dir), ("/r".into(), "/n".into()));
         assert_eq!((config.deadline, config.on_error), (Duration::from_millis(250), OnError::Fail));
         assert_eq!(config.pin_name, Template::parse("{namespace}.{pod}").unwrap());
+        assert!(config.audit_required);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::error::{ExecError, Step};
 use super::lifeline::Lifeline;
 use super::plan::{Directory, Opened, Plan};
 use super::pty::{Pty, Slave};
+use super::recording::Recording;
 use super::view::{Start, assemble};
 use super::wait::{self, Signals};
 use super::{Target, seccomp};
@@ -26,7 +27,13 @@ use crate::sys::{self, Fork};
 use porthole_registry::namespace::NamespaceKind;
 
 /// Runs the command; the status is its own.
-pub(crate) fn apply(plan: &Plan, target: &Target, opened: &Opened, run_dir: &Path) -> Result<u8, ExecError> {
+pub(crate) fn apply(
+    plan: &Plan,
+    target: &Target,
+    opened: &Opened,
+    run_dir: &Path,
+    recording: Option<Recording>,
+) -> Result<u8, ExecError> {
     // Nobody but root of the host looks into this process, and what it forks, until it has become the command.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Step::SealImage.failed("not dumpable"))?;
     let bounds = plan.bounds.prepare()?;
@@ -37,7 +44,7 @@ pub(crate) fn apply(plan: &Plan, target: &Target, opened: &Opened, run_dir: &Pat
         match enter(&entry, None)? {}
     }
     let (pty, slave) =
-        if plan.terminal { Pty::open().map(|(p, s)| (Some(p), Some(s)))? } else { (None, None) };
+        if plan.terminal { Pty::open(recording).map(|(p, s)| (Some(p), Some(s)))? } else { (None, None) };
     let (from_child, to_parent) = std::io::pipe().map_err(Step::Fork.failed("a pipe"))?;
     let signals = Signals::take(pty.is_some() || plan.hostile())?;
     let as_child = AsChild { slave, old_mask: signals.old_mask(), to_parent };

@@ -76,6 +76,9 @@ pub(crate) struct ExecArgs {
     /// Take a capability from those of the profile; ALL takes all (repeatable, or with commas)
     #[arg(long, value_name = "CAP", value_delimiter = ',')]
     pub(crate) cap_drop: Vec<Capabilities>,
+    /// Write what the terminal shows into FILE, as an asciicast; FILE must not exist
+    #[arg(long, value_name = "FILE", conflicts_with = "no_fork")]
+    pub(crate) record: Option<PathBuf>,
     /// Say what would be done, and do nothing
     #[arg(long)]
     pub(crate) explain: bool,
@@ -135,6 +138,8 @@ pub(crate) struct Request {
     pub(crate) add: Capabilities,
     /// `--cap-drop`
     pub(crate) drop: Capabilities,
+    /// `--record`
+    pub(crate) record: Option<PathBuf>,
     /// Command and arguments; empty: a shell.
     pub(crate) command: Vec<OsString>,
 }
@@ -164,6 +169,7 @@ impl TryFrom<&ExecArgs> for Request {
             profile: args.profile,
             add: args.cap_add.iter().copied().fold(Capabilities::NONE, Capabilities::union),
             drop: args.cap_drop.iter().copied().fold(Capabilities::NONE, Capabilities::union),
+            record: args.record.clone(),
             command: args.command.clone(),
         })
     }

@@ -16,6 +16,12 @@ pub(crate) const NOT_FOUND: u8 = 127;
 pub(crate) enum Step {
     /// Words into a request.
     Request,
+    /// Whether it may be done.
+    Policy,
+    /// The line in the system log.
+    Audit,
+    /// The recording of the session.
+    Record,
     /// What the target is.
     Inspect,
     /// The pod's resolver files.
@@ -61,6 +67,9 @@ impl Step {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Request => "read the request",
+            Self::Policy => "ask the policy",
+            Self::Audit => "write to the system log",
+            Self::Record => "record the session",
             Self::Inspect => "inspect the target",
             Self::Dns => "read the pod's resolver files",
             Self::Fork => "start a process",
@@ -87,6 +96,9 @@ impl Step {
     pub(crate) fn code(self) -> &'static str {
         match self {
             Self::Request => "usage",
+            Self::Policy => "policy",
+            Self::Audit => "audit",
+            Self::Record => "record",
             Self::Inspect => "inspect",
             Self::Dns => "dns",
             Self::Fork => "fork",

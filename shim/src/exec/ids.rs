@@ -87,6 +87,14 @@ impl Ids {
         }
     }
 
+    /// uid and gid, as the host numbers the first where the target does otherwise.
+    pub(crate) fn numbers(&self, kept: u32) -> (u32, u32) {
+        match *self {
+            Self::Kept => (kept, rustix::process::getegid().as_raw()),
+            Self::Set { uid, gid, host_uid } => (host_uid.unwrap_or(uid), gid),
+        }
+    }
+
     /// Drops the supplementary groups: before a user namespace is joined that may not allow it any more.
     pub(crate) fn drop_groups(&self) -> Result<(), ExecError> {
         if matches!(self, Self::Set { .. }) {

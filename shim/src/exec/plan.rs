@@ -23,8 +23,10 @@ use super::error::{ExecError, Step};
 use super::ids::{IdMap, Ids};
 use super::lsm::Context;
 use super::namespaces::Joins;
+use super::permission;
 use super::seccomp::Filter;
 use super::view::{Contents, View, is_mount_point};
+use crate::policy::{Invoker, Verdict};
 use porthole_registry::namespace::NamespaceKind;
 
 /// Who asks, read once.
@@ -40,14 +42,23 @@ pub(crate) struct Caller {
     pub(crate) interactive: bool,
     /// Permitted capabilities.
     pub(crate) available: Capabilities,
+    /// Who is behind it.
+    pub(crate) invoker: Invoker,
+    /// What says whether they may.
+    pub(crate) policy: PathBuf,
 }
 
 impl Caller {
     /// From this process.
-    pub(crate) fn read() -> Result<Self, ExecError> {
+    pub(crate) fn read(policy: &Path) -> Result<Self, ExecError> {
+        let variables: Vec<_> = std::env::vars_os().collect();
+        let invoker = Invoker::read(&variables)
+            .map_err(|what| Step::Policy.refused(what, "it has to be run through sudo, or as root"))?;
         Ok(Self {
             uid: geteuid().as_raw(),
-            variables: std::env::vars_os().collect(),
+            invoker,
+            policy: policy.to_owned(),
+            variables,
             directory: std::env::current_dir().ok(),
             interactive: isatty(stdin()) && isatty(stdout()),
             available: Capabilities::permitted()?,
@@ -87,6 +98,8 @@ impl Directory {
 pub(crate) struct Plan {
     /// Whose namespaces.
     pub(crate) target: String,
+    /// Whether it may be done, and why.
+    pub(crate) policy: Verdict,
     /// Namespaces, in the order of joining.
     pub(crate) namespaces: Joins,
     /// Mounts.
@@ -116,6 +129,9 @@ pub(crate) struct Plan {
     pub(crate) terminal: bool,
     /// A process of its own, which porthole waits for.
     pub(crate) fork: bool,
+    /// Where what the terminal shows is written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) record: Option<PathBuf>,
     /// Descriptors left open.
     pub(crate) descriptors: [u8; 3],
     /// Command and arguments.
@@ -164,8 +180,9 @@ impl Plan {
         } else {
             view(request, target, &namespaces, &ids, &working_directory, &words, &environment)?
         };
-        let plan = Self {
+        let mut plan = Self {
             target: target.label.clone(),
+            policy: Verdict::root(),
             root: root.as_ref().map(|(path, _)| path.clone()),
             working_directory,
             view,
@@ -178,12 +195,17 @@ impl Plan {
             no_new_privileges: true,
             terminal: caller.interactive && request.fork,
             fork: request.fork,
+            record: request.record.clone(),
             descriptors: [0, 1, 2],
             command: words.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
             namespaces,
             environment,
         };
-        let command = Command::new(&words, &plan.environment)?;
+        let mut command = Command::new(&words, &plan.environment)?;
+        plan.policy = permission::ask(request, target, caller, &plan, &words)?;
+        if let Some(program) = &plan.policy.program {
+            command.pin(program)?;
+        }
         let filter = plan.seccomp.compile()?;
         Ok((plan, Opened { root: root.map(|(_, fd)| fd), directory, command, filter }))
     }
@@ -292,6 +314,7 @@ fn directory(
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "target       {}", self.target)?;
+        writeln!(f, "policy       {}", self.policy)?;
         let joins: Vec<_> =
             self.namespaces.0.iter().map(|j| format!("{}:[{}]", j.namespace, j.inode)).collect();
         writeln!(f, "namespaces   {}", if joins.is_empty() { "none".to_owned() } else { joins.join(" ") })?;
@@ -314,6 +337,9 @@ impl fmt::Display for Plan {
         writeln!(f, "privileges   no new ones; read back")?;
         writeln!(f, "environment  {}", self.environment)?;
         writeln!(f, "terminal     {}", if self.terminal { "one of its own" } else { "none" })?;
+        if let Some(path) = &self.record {
+            writeln!(f, "recording    {}", path.display())?;
+        }
         writeln!(f, "process      {}", if self.fork { "a child; porthole waits" } else { "porthole's own" })?;
         writeln!(f, "descriptors  0 1 2")?;
         writeln!(f, "command      {}", self.command.join(" "))
@@ -334,6 +360,8 @@ mod tests {
         let trees = Contents::trees(Path::new("/srv"), &[], false, false, |point| point == Path::new("/dev"));
         Plan {
             target: "shop/web-0".into(),
+            policy: Verdict::root(),
+            record: None,
             namespaces: Joins(vec![Join { namespace: NamespaceKind::Net, inode: 42 }]),
             view: View::Confined(Contents {
                 trees,
@@ -365,6 +393,7 @@ mod tests {
         assert_eq!(
             plan().to_string(),
             "target       shop/web-0\n\
+             policy       allowed: root may do everything\n\
              namespaces   net:[42]\n\
              mounts       private; the host's, read-only and nosuid: / /dev; writable, nosuid, nodev: /tmp /srv; /run empty; /sys of the target\n             \
                           /etc/hosts from the target's file system\n             \

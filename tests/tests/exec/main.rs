@@ -2,13 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here is the test")]
 
+mod audit;
 mod confinement;
 mod dns;
 mod explain;
 mod hygiene;
 mod ids;
 mod namespaces;
+mod policy;
 mod processes;
+mod recording;
 mod seccomp;
 mod setting;
 mod terminal;
