@@ -1,5 +1,6 @@
 //! `/etc/porthole/config.toml`: every key has a default, and a wrong one costs only itself.
 
+use crate::bounds::Bounds;
 use crate::naming::Template;
 use crate::text::clean;
 use std::fmt;
@@ -34,6 +35,8 @@ pub struct Config {
     pub on_error: OnError,
     /// How pins are named.
     pub pin_name: Template,
+    /// What a command of `porthole exec` may use up.
+    pub exec: Bounds,
 }
 
 impl Default for Config {
@@ -44,6 +47,7 @@ impl Default for Config {
             deadline: Duration::from_secs(1),
             on_error: OnError::Ignore,
             pin_name: Template::default(),
+            exec: Bounds::default(),
         }
     }
 }
@@ -125,6 +129,11 @@ impl Config {
                     }
                 }
             }
+            "exec" => {
+                for (key, value) in value.as_table().ok_or("exec: expected a table")? {
+                    self.exec.set(key, value).map_err(|e| format!("exec.{key}: {e}"))?;
+                }
+            }
             _ => return Err(format!("{key}: unknown key")),
         }
         Ok(())
@@ -146,6 +155,7 @@ fn read(path: &Path) -> std::io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounds::Cgroup;
 
     #[test]
     fn an_empty_file_gives_the_defaults() {
@@ -154,12 +164,14 @@ mod tests {
 
     #[test]
     fn every_key_is_read() {
-        let text = "run_dir = '/r'\nnetns_dir = '/n'\ndeadline_ms = 250\non_error = 'fail'\n[pin]\nname = '{namespace}.{pod}'";
+        let text = "run_dir = '/r'\nnetns_dir = '/n'\ndeadline_ms = 250\non_error = 'fail'\n[pin]\nname = '{namespace}.{pod}'\n[exec]\ncgroup = 'target'\npids = 9\nmemory = '64MiB'\ncpu_weight = 7";
         let (config, problems) = Config::parse(text);
         assert_eq!(problems, Vec::<String>::new());
         assert_eq!((config.run_dir, config.netns_dir), ("/r".into(), "/n".into()));
         assert_eq!((config.deadline, config.on_error), (Duration::from_millis(250), OnError::Fail));
         assert_eq!(config.pin_name, Template::parse("{namespace}.{pod}").unwrap());
+        let wanted = Bounds { cgroup: Cgroup::Target, pids: 9, memory: 64 << 20, cpu_weight: 7 };
+        assert_eq!(config.exec, wanted);
     }
 
     #[test]

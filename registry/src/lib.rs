@@ -3,6 +3,7 @@
 //! What `porthole-hook` and `porthole` share. Everything is in terms of descriptors that are opened once; nothing
 //! here starts a process, opens a socket or reads the environment.
 
+pub mod bounds;
 pub mod config;
 pub mod container_id;
 pub mod deadline;

@@ -100,6 +100,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         args: Box<ExecArgs>,
     },
+    /// List the profiles of exec: what a command may do and use
+    Profiles,
     /// Make the container engines of this node call the hook
     Install(InstallArgs),
     /// Take back what install has changed

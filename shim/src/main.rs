@@ -82,6 +82,7 @@ fn run(cli: Cli) -> Result<ExitCode, Problem> {
         // Their --config is the engine's.
         Command::Install(args) => install::install(&args, global.output),
         Command::Uninstall(args) => install::uninstall(&args, global.output),
+        Command::Profiles => exec::list_profiles(&config()?.exec, global.output),
         Command::Reconcile => reconcile::run(&config()?, global.output),
         Command::Demo(args) => {
             Ok(demo::run(&args, &demo::Places::new(&config()?, global.config.as_deref()))?)
@@ -93,7 +94,8 @@ fn run(cli: Cli) -> Result<ExitCode, Problem> {
 
 fn exec(words: &str, args: &exec::ExecArgs, config: Config, format: Format) -> Result<ExitCode, Problem> {
     let target = destination::open(words, args, &config)?;
-    let settings = exec::Settings { run_dir: config.run_dir, json: format == Format::Json };
+    let settings =
+        exec::Settings { run_dir: config.run_dir, bounds: config.exec, json: format == Format::Json };
     let status = exec::run(&target, args, &settings).unwrap_or_else(|error| {
         let report = error.report();
         output::report(

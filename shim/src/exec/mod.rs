@@ -15,6 +15,7 @@ mod ids;
 mod lsm;
 mod namespaces;
 mod plan;
+mod profiles;
 mod pty;
 mod seal;
 mod seccomp;
@@ -28,6 +29,7 @@ use std::path::PathBuf;
 pub(crate) use args::{ExecArgs, Request};
 pub(crate) use error::ExecError;
 pub(crate) use plan::{Caller, Plan};
+pub(crate) use profiles::run as list_profiles;
 
 use error::Step;
 
@@ -62,6 +64,8 @@ pub(crate) struct TargetProcess {
 pub(crate) struct Settings {
     /// `/run/porthole`, where the empty mount namespace is pinned.
     pub(crate) run_dir: PathBuf,
+    /// What a command may use up unless its profile or an option says otherwise.
+    pub(crate) bounds: porthole_registry::bounds::Bounds,
     /// `-o json`: `--explain` prints JSON.
     pub(crate) json: bool,
 }
@@ -69,7 +73,7 @@ pub(crate) struct Settings {
 /// Runs the command of `args` in `target`, or explains what that would be. The status is the process exit status; an
 /// error's `report()` holds status, code, message and remedy.
 pub(crate) fn run(target: &Target, args: &ExecArgs, settings: &Settings) -> Result<u8, ExecError> {
-    let request = Request::try_from(args)?;
+    let request = Request { defaults: settings.bounds, ..Request::try_from(args)? };
     let caller = Caller::read()?;
     let (plan, opened) = Plan::resolve(&request, target, &caller)?;
     if args.explain {

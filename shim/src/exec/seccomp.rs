@@ -1,6 +1,6 @@
 //! The system calls that the command may make.
 
-use super::capabilities::Profile;
+use super::capabilities::Base;
 use super::error::{ExecError, Step};
 use seccompiler::BpfProgram;
 use serde::Serialize;
@@ -18,7 +18,7 @@ pub(crate) enum Filter {
 
 impl Filter {
     /// That of a profile.
-    pub(crate) fn resolve(profile: Profile) -> Self {
+    pub(crate) fn resolve(profile: Base) -> Self {
         let _ = profile;
         Self::Off
     }
