@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here is the test")]
 
+mod bounds;
 mod confinement;
 mod dns;
 mod explain;
@@ -9,6 +10,7 @@ mod hygiene;
 mod ids;
 mod namespaces;
 mod processes;
+mod profiles;
 mod setting;
 mod terminal;
 mod view;
