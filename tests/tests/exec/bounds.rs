@@ -234,6 +234,29 @@ fn the_targets_cgroup_is_joined_on_request(node: &Node) {
     container.delete();
 }
 
+/// The machine may have a v2 hierarchy without controllers: enough for joining, not for limits.
+fn of_v2_the_targets_cgroup_is_joined_and_limits_need_controllers(node: &Node) {
+    rustix::mount::mount("cgroup2", ROOT, "cgroup2", rustix::mount::MountFlags::empty(), c"").unwrap();
+    let ours = Path::new(ROOT).join(node.cgroup("v2").trim_start_matches('/'));
+    fs::create_dir_all(&ours).unwrap();
+    let target = porthole_tests::process::Sleeper::unshared(&["--net"]);
+    fs::write(ours.join("cgroup.procs"), target.pid().to_string()).unwrap();
+    let pid = format!("pid:{}", target.pid());
+    let words = ["--cgroup", "target", &pid, "--", "cat", "/proc/self/cgroup"];
+    let membership = output(&words);
+    assert!(membership.lines().any(|line| line == format!("0::{}", node.cgroup("v2"))), "{membership}");
+    let controllers = fs::read_to_string(Path::new(ROOT).join("cgroup.controllers")).unwrap();
+    if !controllers.contains("pids") {
+        let outcome = exec(&[&pid, "--", "true"]);
+        assert_eq!(outcome.status.code(), Some(125), "{outcome:?}");
+        assert!(outcome.stderr.contains("none of the controllers"), "{outcome:?}");
+    }
+    target.end();
+    wait_until("the cgroup to be empty", || fs::remove_dir(&ours).is_ok());
+    fs::remove_dir(ours.parent().unwrap()).unwrap();
+    node.unmount_all(Path::new(ROOT));
+}
+
 fn without_a_cgroup_only_on_request(node: &Node) {
     let container = web_0(node);
     let running = Running::start(&["--cgroup", "none", "web-0", "sleep", "1000"], "sleep");
@@ -321,6 +344,7 @@ on_a_node!(requires(root, ip, runc):
     a_timeout_ends_the_command_with_124,
     a_detached_command_runs_on,
     the_targets_cgroup_is_joined_on_request,
+    of_v2_the_targets_cgroup_is_joined_and_limits_need_controllers,
     without_a_cgroup_only_on_request,
     a_hundred_at_once_leave_no_cgroup,
     a_porthole_killed_before_the_command_starts_starts_none,

@@ -27,6 +27,8 @@ pub(super) const CONTROLLERS: [&str; 3] = ["pids", "memory", "cpu"];
 const PARENT: &str = "porthole";
 /// What a process needs to die of SIGKILL, whatever it is doing.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The same while a command runs that is to be waited for: who does not die at once is left to the next exec.
+const HASTE: Duration = Duration::from_millis(20);
 /// As many are looked at in one sweep; with a hundred execs at once each leaves some to the others.
 const SWEPT: usize = 32;
 
@@ -281,10 +283,10 @@ impl Own {
     }
 
     /// Kills what is in it, until nothing is. False if something stays.
-    pub(super) fn empty(&self) -> bool {
+    pub(super) fn empty(&self, patience: Duration) -> bool {
         let Some(first) = self.hierarchies.first() else { return true };
         let directory = first.parent.join(&self.name);
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + patience;
         let mut killed = false;
         loop {
             match members(&directory) {
@@ -343,13 +345,11 @@ impl Own {
         }
         for name in names.into_iter().take(SWEPT) {
             let Ok(lock) = lock(&first.parent.join(&name)) else { continue };
-            let life = if name.starts_with("free-") { Life::Free } else { Life::Waited };
             let (version, hierarchies) = (self.version, self.hierarchies.clone());
-            let left = Self { version, hierarchies, name, life, lock };
-            match left.life {
-                Life::Free => drop(left.remove()),
-                // Ended as by whoever made it.
-                Life::Waited => drop(left),
+            let left = Self { version, hierarchies, name, life: Life::Free, lock };
+            // Where nobody waits, what runs goes on; a directory that is not empty is not removed.
+            if (left.name.starts_with("free-") || left.empty(HASTE)) && !slots::is_slot(&left.name) {
+                left.remove();
             }
         }
     }
@@ -359,10 +359,12 @@ impl Drop for Own {
     fn drop(&mut self) {
         match self.life {
             Life::Free => {}
-            Life::Waited if slots::is_slot(&self.name) => drop(self.empty()),
+            Life::Waited if slots::is_slot(&self.name) => {
+                self.empty(PATIENCE);
+            }
             // An empty one goes at once.
             Life::Waited => {
-                if !self.remove() && self.empty() {
+                if !self.remove() && self.empty(PATIENCE) {
                     self.remove();
                 }
             }

@@ -24,7 +24,7 @@ pub(super) fn memberships() -> Result<String, ExecError> {
 /// Sets both, and reads them back. The limit on open files stays the caller's.
 pub(super) fn limit() -> Result<(), ExecError> {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
-    setrlimit(Resource::Core, none.clone()).map_err(Step::Bounds.failed("no core dumps"))?;
+    setrlimit(Resource::Core, none).map_err(Step::Bounds.failed("no core dumps"))?;
     if getrlimit(Resource::Core) != none {
         return Err(
             Step::Bounds.refused("the limit on core dumps does not read back as 0", "nothing was run")

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::super::error::ExecError;
 use super::Life;
-use super::own::{Failed, Hierarchy, Own, Version, lock, open};
+use super::own::{Failed, Hierarchy, Own, Version, lock, members, open};
 
 const COUNT: usize = 4;
 /// What may ever have been charged to one that is used again.
@@ -41,17 +41,18 @@ pub(super) fn claim(hierarchies: &[Hierarchy]) -> Result<Option<Own>, ExecError>
             },
             Err(_) => continue,
         };
-        let own =
-            Own { version: Version::V1, hierarchies: hierarchies.to_vec(), name, life: Life::Waited, lock };
-        if !own.empty() {
+        let (version, hierarchies) = (Version::V1, hierarchies.to_vec());
+        let mut own = Own { version, hierarchies, name, life: Life::Free, lock };
+        // Somebody's who was killed: a sweep sees to it.
+        if members(&first.parent.join(&own.name)).is_none_or(|members| !members.is_empty()) {
             continue;
         }
         if as_new(&own) {
+            own.life = Life::Waited;
             return Ok(Some(own));
         }
-        let name = own.name.clone();
         if own.remove()
-            && let Some(own) = make(name)?
+            && let Some(own) = make(own.name.clone())?
         {
             return Ok(Some(own));
         }

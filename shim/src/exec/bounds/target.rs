@@ -45,8 +45,13 @@ pub(super) fn open(memberships: &[String]) -> Result<Vec<OwnedFd>, ExecError> {
 /// Hierarchies that are not mounted are left out, unless they bound something.
 fn joinable(root: &Path, text: &str, exists: impl Fn(&Path) -> bool) -> Result<Vec<String>, String> {
     let mut lines = Vec::new();
+    // Where v2 is in v1's place, whatever is left of v1 bounds nothing.
+    let v2 = exists(&root.join("cgroup.controllers"));
     for line in text.lines() {
         let (controllers, path) = parts(line).ok_or_else(|| format!("a line without a path: {line:?}"))?;
+        if v2 && !controllers.is_empty() {
+            continue;
+        }
         if Path::new(path).components().any(|part| part.as_os_str() == "..") {
             return Err(format!("{path} is outside of what this cgroup namespace shows"));
         }
@@ -103,6 +108,8 @@ mod tests {
     fn of_v2_there_is_one_and_it_has_to_be_there() {
         let lines = at("0::/kubepods/pod1/c1\n", &["/c/kubepods/pod1/c1/cgroup.procs"]).unwrap();
         assert_eq!(lines, ["0::/kubepods/pod1/c1"]);
+        let mixed = ["/c/cgroup.controllers", "/c/cgroup.procs"];
+        assert_eq!(at(V1, &mixed).unwrap(), ["0::/"]);
         assert!(at("0::/kubepods/pod1/c1\n", &[]).is_err());
         assert!(at("0::/../other\n", &["/c/../other/cgroup.procs"]).unwrap_err().contains("namespace"));
     }
