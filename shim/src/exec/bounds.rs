@@ -1,5 +1,6 @@
 //! What the command may use up: a cgroup of its own or the target's, resource limits, its place before the OOM killer.
 
+mod hierarchy;
 mod own;
 mod process;
 mod slots;
@@ -14,7 +15,8 @@ use serde::Serialize;
 use super::Target;
 use super::args::Request;
 use super::error::{ExecError, Step};
-use own::{Own, Version};
+use hierarchy::Version;
+use own::Own;
 use porthole_registry::bounds::{self, Cgroup as Choice};
 
 const NO_CGROUP: &str = "--cgroup none, or cgroup = \"none\" in [exec] of config.toml, runs without bounds";
@@ -107,7 +109,7 @@ impl Bounds {
         let cgroup = match wanted.cgroup {
             Choice::None => Cgroup::None,
             Choice::Target => Cgroup::Target { memberships: target::memberships(target)? },
-            Choice::Own => Cgroup::Own(own::resolve(&wanted)?),
+            Choice::Own => Cgroup::Own(hierarchy::resolve(&wanted)?),
         };
         Ok(Self { cgroup, timeout: request.timeout, ..Self::default() })
     }

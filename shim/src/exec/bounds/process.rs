@@ -14,9 +14,9 @@ pub(crate) const OOM_SCORE: i32 = 500;
 /// The cgroups of this process.
 pub(super) fn memberships() -> Result<String, ExecError> {
     let read = || -> std::io::Result<String> {
-        let mut text = String::with_capacity(1024);
-        File::open("/proc/self/cgroup")?.read_to_string(&mut text)?;
-        Ok(text)
+        let mut bytes = [0; 8192];
+        let count = File::open("/proc/self/cgroup")?.read(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes[..count]).into_owned())
     };
     read().map_err(Step::Bounds.failed("/proc/self/cgroup"))
 }

@@ -5,15 +5,12 @@
 //! they have to be, and hardly any memory ever charged to it, since what a former command has put on a tmpfs stays
 //! charged. v2 has one directory in place of three, and keeps none.
 
-use std::fs::File;
-use std::io::Read;
-
-use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::super::error::ExecError;
 use super::Life;
-use super::own::{Failed, Hierarchy, Own, Version, lock, members, open};
+use super::hierarchy::{Hierarchy, Version};
+use super::own::{Failed, Own, lock, read};
 
 const COUNT: usize = 4;
 /// What may ever have been charged to one that is used again.
@@ -44,7 +41,8 @@ pub(super) fn claim(hierarchies: &[Hierarchy]) -> Result<Option<Own>, ExecError>
         let (version, hierarchies) = (Version::V1, hierarchies.to_vec());
         let mut own = Own { version, hierarchies, name, life: Life::Free, lock };
         // Somebody's who was killed: a sweep sees to it.
-        if members(&first.parent.join(&own.name)).is_none_or(|members| !members.is_empty()) {
+        let members = read(&first.parent.join(&own.name).join("cgroup.procs"));
+        if members.is_ok_and(|members| !members.is_empty()) {
             continue;
         }
         if as_new(&own) {
@@ -75,10 +73,4 @@ fn as_new(own: &Own) -> bool {
                 most.is_some_and(|most| most <= CHARGED.min(limit.value / 2))
             })
     })
-}
-
-fn read(path: &std::path::Path) -> rustix::io::Result<String> {
-    let mut text = String::new();
-    let read = File::from(open(path, OFlags::RDONLY)?).read_to_string(&mut text);
-    read.map(|_| text).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }

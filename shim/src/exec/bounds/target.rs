@@ -9,7 +9,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::super::Target;
 use super::super::error::{ExecError, Step};
-use super::own::{CONTROLLERS, ROOT};
+use super::hierarchy::{CONTROLLERS, ROOT};
 
 /// The lines of the target's `/proc/PID/cgroup` that can be joined.
 pub(super) fn memberships(target: &Target) -> Result<Vec<String>, ExecError> {
