@@ -179,6 +179,9 @@ impl Own {
     pub(super) fn empty(&self, patience: Duration) -> bool {
         let Some(first) = self.hierarchies.first() else { return true };
         let directory = first.parent.join(&self.name);
+        if read(&directory.join("cgroup.procs")).is_ok_and(|members| members.is_empty()) {
+            return true;
+        }
         let until = Instant::now() + patience;
         let mut killed = false;
         loop {
