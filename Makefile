@@ -29,7 +29,7 @@ demo:
 	$(CARGO) build --quiet --bin porthole --bin porthole-hook
 	$(AS_ROOT) $(OUT)/debug/porthole demo
 
-# What gets installed. The hook is position-independent; porthole is at a fixed address: docs/decisions/0019.
+# What gets installed. Hook and wrapper are position-independent; porthole is at a fixed address: docs/decisions/0019.
 build:
 	tests/lab/install build
 	$(CARGO) build --profile hook --package porthole-hook
@@ -70,8 +70,11 @@ install: build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/porthole $(DESTDIR)$(PREFIX)/share/man/man1
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions
 	install -d $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d $(DESTDIR)$(PREFIX)/share/porthole
-	install -m 0755 $(OUT)/hook/porthole-hook $(DESTDIR)$(PREFIX)/libexec/porthole/porthole-hook
+	install -m 0755 $(OUT)/hook/porthole-hook $(OUT)/hook/porthole-runtime $(DESTDIR)$(PREFIX)/libexec/porthole/
 	install -m 0755 $(OUT)/release/porthole $(DESTDIR)$(PREFIX)/bin/porthole
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	for unit in service timer path; do sed 's#/usr/bin/porthole#$(PREFIX)/bin/porthole#' \
+		config/systemd/porthole-reconcile.$$unit >$(DESTDIR)$(PREFIX)/lib/systemd/system/porthole-reconcile.$$unit || exit; done
 	$(OUT)/release/porthole __man $(DESTDIR)$(PREFIX)/share/man/man1
 	$(OUT)/release/porthole completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/porthole
 	$(OUT)/release/porthole completions zsh >$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_porthole

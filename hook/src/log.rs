@@ -8,36 +8,56 @@ use rustix::io;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sendto, socket_with};
 
 /// Facility daemon (3), severity warning (4).
-const PREFIX: &[u8] = b"<28>porthole-hook[";
+const PRIORITY: &[u8] = b"<28>";
 const LONGEST: usize = 1024;
 
-/// Logs one line; control characters in it are made harmless, and what is too long is cut.
-pub(crate) fn line(text: &str) {
-    let mut line = Line::new();
-    line.push(text.as_bytes());
-    line.send();
-}
+/// The log of one program.
+#[derive(Clone, Copy, Debug)]
+pub struct Log(&'static str);
 
-/// A line under construction, of fixed size.
-pub(crate) struct Line {
-    bytes: [u8; LONGEST],
-    length: usize,
-    text: usize,
-}
+impl Log {
+    /// That of the program with this name.
+    pub const fn of(program: &'static str) -> Self {
+        Self(program)
+    }
 
-impl Line {
-    /// With the prefix that syslog wants.
-    pub(crate) fn new() -> Self {
-        let mut line = Self { bytes: [0; LONGEST], length: 0, text: 0 };
-        line.push(PREFIX);
+    /// Logs one line; control characters in it are made harmless, and what is too long is cut.
+    pub fn line(self, text: &str) {
+        let mut line = self.begin();
+        line.push(text.as_bytes());
+        line.send();
+    }
+
+    /// Begins a line, with the prefix that syslog wants.
+    pub fn begin(self) -> Line {
+        let mut line = Line { program: self.0, bytes: [0; LONGEST], length: 0, text: 0 };
+        line.push(PRIORITY);
+        line.push(self.0.as_bytes());
+        line.push(b"[");
         line.push_number(u64::from(std::process::id()));
         line.push(b"]: ");
         line.text = line.length;
         line
     }
 
+    /// To the caller, who shows it as the reason why the container failed.
+    pub fn to_stderr(self, line: &str) {
+        write_all(rustix::stdio::stderr(), format!("{}: {line}\n", self.0).as_bytes());
+    }
+}
+
+/// A line under construction, of fixed size.
+#[derive(Debug)]
+pub struct Line {
+    program: &'static str,
+    bytes: [u8; LONGEST],
+    length: usize,
+    text: usize,
+}
+
+impl Line {
     /// Adds to it, as far as there is room.
-    pub(crate) fn push(&mut self, text: &[u8]) {
+    pub fn push(&mut self, text: &[u8]) {
         for &byte in text {
             if let Some(place) = self.bytes.get_mut(self.length) {
                 *place = if byte < b' ' || byte == 0x7f { b'?' } else { byte };
@@ -47,7 +67,7 @@ impl Line {
     }
 
     /// Adds a number.
-    pub(crate) fn push_number(&mut self, number: u64) {
+    pub fn push_number(&mut self, number: u64) {
         let mut digits = [0; 20];
         let mut at = digits.len();
         let mut rest = number;
@@ -63,9 +83,10 @@ impl Line {
     }
 
     /// Sends it; to stderr where there is no syslog.
-    pub(crate) fn send(&self) {
+    pub fn send(&self) {
         if send(&self.bytes[..self.length]).is_err() {
-            write_all(rustix::stdio::stderr(), b"porthole-hook: ");
+            write_all(rustix::stdio::stderr(), self.program.as_bytes());
+            write_all(rustix::stdio::stderr(), b": ");
             write_all(rustix::stdio::stderr(), &self.bytes[self.text..self.length]);
             write_all(rustix::stdio::stderr(), b"\n");
         }
@@ -80,13 +101,8 @@ fn send(line: &[u8]) -> io::Result<()> {
 }
 
 /// To standard output, for the person who asked for the version.
-pub(crate) fn to_stdout(text: &str) {
+pub fn to_stdout(text: &str) {
     write_all(rustix::stdio::stdout(), text.as_bytes());
-}
-
-/// To the runtime, which shows it as the reason why the container failed.
-pub(crate) fn to_stderr(line: &str) {
-    write_all(rustix::stdio::stderr(), format!("porthole-hook: {line}\n").as_bytes());
 }
 
 fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) {
@@ -106,14 +122,14 @@ mod tests {
 
     #[test]
     fn a_line_cannot_be_forged_by_what_it_reports() {
-        let mut line = Line::new();
+        let mut line = Log::of("x").begin();
         line.push(b"a\n<0>b\x1b[2J\0");
         assert!(line.bytes[..line.length].ends_with(b"]: a?<0>b?[2J?"));
     }
 
     #[test]
     fn a_line_has_an_end() {
-        let mut line = Line::new();
+        let mut line = Log::of("x").begin();
         line.push(&[b'x'; 5000]);
         line.push_number(u64::MAX);
         assert_eq!(line.length, LONGEST);
@@ -122,7 +138,7 @@ mod tests {
     #[test]
     fn numbers_are_decimal() {
         for number in [0, 7, 10, 4_294_967_295, u64::MAX] {
-            let mut line = Line::new();
+            let mut line = Log::of("x").begin();
             line.push_number(number);
             assert_eq!(&line.bytes[line.text..line.length], number.to_string().as_bytes());
         }

@@ -1,34 +1,98 @@
-//! The only unsafe code of the hook: where it starts, a timer, and signal handlers that end the process.
+//! The only unsafe code of the hook and the wrapper: where they start, a timer, signal handlers that end the process,
+//! and the start of another program in its place.
 //!
-//! It starts in C's `main`, not in the standard library's: that one reads `/proc/self/maps` and makes a dozen more
-//! system calls before every start, and links a fifth of a megabyte, for things that this program does for itself.
+//! They start in C's `main`, not in the standard library's: that one reads `/proc/self/maps` and makes a dozen more
+//! system calls before every start, ignores SIGPIPE, and links a fifth of a megabyte, for things that these programs do
+//! for themselves or must not do.
 
 #![allow(unsafe_code)]
 
+use std::ffi::{CString, c_char};
 use std::io;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 const ALTERNATE_STACK: usize = 32 << 10;
 
 /// The stack of the signal handlers: static, so that it needs no memory when there is none.
 static mut STACK: [u8; ALTERNATE_STACK] = [0; ALTERNATE_STACK];
 
-/// Where the C library enters the program. The arguments are read through `std::env`, which knows them on its own.
-// SAFETY: `main` is the symbol that the C start files look for, with this signature; with `no_main` there is no other.
-#[cfg(not(test))]
-#[unsafe(no_mangle)]
-extern "C" fn main(_argc: i32, _argv: *const *const u8) -> i32 {
-    i32::from(crate::run())
+/// What the kernel passed to the program: `argv` with its null at the end, and `envp`.
+static ARGV: AtomicPtr<*const c_char> = AtomicPtr::new(std::ptr::null_mut());
+static ARGC: AtomicUsize = AtomicUsize::new(0);
+static ENVP: AtomicPtr<*const c_char> = AtomicPtr::new(std::ptr::null_mut());
+
+/// What [`exec`] starts: its path, and the first of the arguments that are passed on.
+static PATH: AtomicPtr<c_char> = AtomicPtr::new(std::ptr::null_mut());
+static FIRST: AtomicUsize = AtomicUsize::new(0);
+
+/// Makes the function that the C library enters the program by, which calls `$run` and exits with its status.
+///
+/// Under test the usual `main` is there instead.
+#[macro_export]
+macro_rules! start {
+    ($run:path) => {
+        // SAFETY: `main` is the symbol that the C start files look for, with this signature; with `no_main` there is
+        // no other.
+        #[cfg(not(test))]
+        #[unsafe(no_mangle)]
+        extern "C" fn main(
+            argc: i32,
+            argv: *mut *const std::ffi::c_char,
+            envp: *mut *const std::ffi::c_char,
+        ) -> i32 {
+            // SAFETY: these are the arguments of `main`.
+            unsafe { $crate::sys::started(argc, argv, envp) };
+            i32::from($run())
+        }
+    };
+}
+
+/// Keeps what `main` was called with.
+///
+/// # Safety
+/// The arguments are those of C's `main`: two lists of strings that live and may be written to as long as the process
+/// does, the first one of `argc` strings and a null.
+pub unsafe fn started(argc: i32, argv: *mut *const c_char, envp: *mut *const c_char) {
+    ARGV.store(argv, Ordering::Relaxed);
+    ENVP.store(envp, Ordering::Relaxed);
+    ARGC.store(usize::try_from(argc).unwrap_or(0), Ordering::Release);
+}
+
+/// Gets [`exec`] ready to start `path` with the arguments from number `first` on; there is at least one before them.
+pub fn prepare(path: CString, first: usize) {
+    FIRST.store(first, Ordering::Relaxed);
+    // Never freed: a signal handler may need it at any time.
+    PATH.store(path.into_raw(), Ordering::Release);
+}
+
+/// Becomes the program that was prepared: execve(2). Environment, directory, descriptors, mask and dispositions of signals
+/// pass on as they are. Returns only when that fails. May be called from a signal handler.
+pub fn exec() -> io::Error {
+    let (path, first) = (PATH.load(Ordering::Acquire), FIRST.load(Ordering::Relaxed));
+    let (argc, argv) = (ARGC.load(Ordering::Acquire), ARGV.load(Ordering::Relaxed));
+    if path.is_null() || !(1..=argc).contains(&first) {
+        return io::Error::from_raw_os_error(libc::EINVAL);
+    }
+    let args = argv.wrapping_add(first - 1);
+    // SAFETY: by the contract of `started` the list has `argc` strings and may be written to, and `first - 1` is less
+    // than `argc`. `path` is a C string that is never freed. There are no threads, and whoever reads the arguments
+    // through the standard library later on finds a C string there as before.
+    unsafe { args.write(path) };
+    // SAFETY: `path` is a C string; `args` points into a list of C strings that ends in a null, as does `envp`, by the
+    // contract of `started`.
+    unsafe { libc::execve(path, args, ENVP.load(Ordering::Relaxed)) };
+    io::Error::last_os_error()
 }
 
 /// Ignores a signal: signal(7). A write to a pipe whose reader has gone is to fail, not to kill.
-pub(crate) fn ignore(signal: i32) {
+pub fn ignore(signal: i32) {
     // SAFETY: SIG_IGN installs no code; the number is a constant of the caller's, and a wrong one is answered with an
     // error that changes nothing.
     unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
 /// Gives signal handlers a stack of their own, so that they run when the stack has overflowed: sigaltstack(2).
-pub(crate) fn use_alternate_stack() {
+pub fn use_alternate_stack() {
     let stack = libc::stack_t { ss_sp: (&raw mut STACK).cast(), ss_flags: 0, ss_size: ALTERNATE_STACK };
     // SAFETY: `stack` describes memory that lives for ever and that nothing else refers to; only its address is taken,
     // never a reference. The call copies the description; the old one is not asked for (null).
@@ -36,27 +100,67 @@ pub(crate) fn use_alternate_stack() {
 }
 
 /// Ends the process at once, without destructors: _exit(2). May be called from a signal handler.
-pub(crate) fn exit_now(status: i32) -> ! {
+pub fn exit_now(status: i32) -> ! {
     // SAFETY: takes an integer, touches no memory of ours, and does not return.
     unsafe { libc::_exit(status) }
 }
 
 /// Has `handler` called on `signal`: sigaction(2). It runs on the alternate stack where there is one, so that it also
 /// runs when the stack has overflowed.
-pub(crate) fn on_signal(signal: i32, handler: extern "C" fn(i32)) -> io::Result<()> {
+///
+/// # Errors
+/// Those of sigaction(2).
+pub fn on_signal(signal: i32, handler: extern "C" fn(i32)) -> io::Result<()> {
+    act(signal, &action(handler as *const () as usize, libc::SA_ONSTACK)).map(drop)
+}
+
+/// The same, once, for a handler that becomes another program: the signal is not blocked meanwhile, and one that is
+/// ignored stays ignored, so that the program finds mask and disposition as they were.
+///
+/// # Errors
+/// Those of sigaction(2).
+pub fn on_crash(signal: i32, handler: extern "C" fn(i32)) -> io::Result<()> {
+    let flags = libc::SA_ONSTACK | libc::SA_NODEFER | libc::SA_RESETHAND;
+    let old = act(signal, &action(handler as *const () as usize, flags))?;
+    if old.sa_sigaction == libc::SIG_IGN {
+        act(signal, &old)?;
+    }
+    Ok(())
+}
+
+/// Does `work` while SIGPIPE is ignored, which may be what it was before or not.
+pub fn without_sigpipe(work: impl FnOnce()) {
+    let old = act(libc::SIGPIPE, &action(libc::SIG_IGN, 0));
+    work();
+    if let Ok(old) = old {
+        drop(act(libc::SIGPIPE, &old));
+    }
+}
+
+fn action(handler: usize, flags: i32) -> libc::sigaction {
     // SAFETY: an all-zero sigaction is a valid value: no flags, an empty mask, SIG_DFL.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = handler as *const () as usize;
-    action.sa_flags = libc::SA_ONSTACK;
-    // SAFETY: `action` is fully initialised above and outlives the call, which copies it; the old action is not
-    // asked for (null). `handler` is an `extern "C" fn(i32)`, as is called where SA_SIGINFO is not set, and lives for
-    // ever. That it only makes calls allowed in a handler is for its author: see `watchdog`.
-    let rc = unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
-    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    action.sa_sigaction = handler;
+    action.sa_flags = flags;
+    action
+}
+
+/// Sets what is done on a signal, and returns what was done before.
+fn act(signal: i32, new: &libc::sigaction) -> io::Result<libc::sigaction> {
+    let mut old = action(libc::SIG_DFL, 0);
+    // SAFETY: both are initialised and outlive the call, which copies one and fills the other. What `new` has for a
+    // handler is SIG_IGN, what the kernel said before, or an `extern "C" fn(i32)`, as is called where SA_SIGINFO is not
+    // set, that lives for ever: this function is called by those above alone. That it only makes calls allowed in a
+    // handler is for its author.
+    let rc = unsafe { libc::sigaction(signal, new, &raw mut old) };
+    if rc == 0 { Ok(old) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Sends the process SIGALRM after `milliseconds` of real time, once: setitimer(2).
-pub(crate) fn alarm(milliseconds: u64) -> io::Result<()> {
+///
+/// # Errors
+/// Those of setitimer(2).
+pub fn alarm(milliseconds: u64) -> io::Result<()> {
     let number = |n: u64| n.try_into().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
     let value =
         libc::timeval { tv_sec: number(milliseconds / 1000)?, tv_usec: number(milliseconds % 1000 * 1000)? };

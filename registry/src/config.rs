@@ -1,5 +1,6 @@
 //! `/etc/porthole/config.toml`: every key has a default, and a wrong one costs only itself.
 
+use crate::adopt::{Engines, StateKind};
 use crate::bounds::Bounds;
 use crate::naming::Template;
 use crate::text::clean;
@@ -35,6 +36,8 @@ pub struct Config {
     pub on_error: OnError,
     /// How pins are named.
     pub pin_name: Template,
+    /// Where engines keep their state, for adoption.
+    pub engines: Engines,
     /// What a command of `porthole exec` may use up.
     pub exec: Bounds,
 }
@@ -47,6 +50,7 @@ impl Default for Config {
             deadline: Duration::from_secs(1),
             on_error: OnError::Ignore,
             pin_name: Template::default(),
+            engines: Engines::default(),
             exec: Bounds::default(),
         }
     }
@@ -134,8 +138,25 @@ impl Config {
                     self.exec.set(key, value).map_err(|e| format!("exec.{key}: {e}"))?;
                 }
             }
+            "engines" => {
+                let table = value.as_table().ok_or("engines: expected a table")?;
+                let wrong: Vec<_> =
+                    table.iter().filter_map(|(key, value)| self.set_engine(key, value).err()).collect();
+                if !wrong.is_empty() {
+                    return Err(wrong.join("; "));
+                }
+            }
             _ => return Err(format!("{key}: unknown key")),
         }
+        Ok(())
+    }
+
+    fn set_engine(&mut self, key: &str, value: &Value) -> Result<(), String> {
+        let kind: StateKind = key.parse().map_err(|e| format!("engines: {e}"))?;
+        let key = format!("engines.{key}");
+        let list = value.as_array().ok_or_else(|| format!("{key}: expected a list of directories"))?;
+        let directories: Result<_, _> = list.iter().map(|value| directory(&key, value)).collect();
+        self.engines.set(kind, directories?);
         Ok(())
     }
 }
@@ -172,6 +193,22 @@ mod tests {
         assert_eq!(config.pin_name, Template::parse("{namespace}.{pod}").unwrap());
         let wanted = Bounds { cgroup: Cgroup::Target, pids: 9, memory: 64 << 20, cpu_weight: 7 };
         assert_eq!(config.exec, wanted);
+    }
+
+    #[test]
+    fn directories_of_engines_replace_the_usual_ones_of_that_engine() {
+        let (config, problems) = Config::parse("[engines]\ncontainerd = ['/a', '/b']\ncrun = []");
+        assert_eq!(problems, Vec::<String>::new());
+        assert_eq!(config.engines.of(StateKind::Containerd), [PathBuf::from("/a"), "/b".into()]);
+        assert_eq!(config.engines.of(StateKind::Crun), Vec::<PathBuf>::new());
+        assert_eq!(config.engines.of(StateKind::Runc), Engines::default().of(StateKind::Runc));
+        let wrong = "[engines]\nruncc = ['/a']\nrunc = 'x'\ncrun = ['relative']\ncontainerd = ['/a']";
+        let (config, problems) = Config::parse(wrong);
+        assert_eq!(config.engines.of(StateKind::Containerd), [PathBuf::from("/a")]);
+        assert_eq!(config.engines.of(StateKind::Crun), Engines::default().of(StateKind::Crun));
+        for part in ["runcc", "containers-storage", "engines.runc: ", "engines.crun: "] {
+            assert!(problems[0].contains(part), "{part}: {problems:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The host's namespaces: those of pid 1.
 
 use crate::namespace::{NamespaceId, NamespaceKind};
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{self, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::thread::move_into_link_name_space;
@@ -48,16 +48,38 @@ impl Host {
     /// # Errors
     /// What setns(2) says: EPERM without CAP_SYS_ADMIN over the host's namespaces.
     pub fn enter_mount_namespace(&self) -> Result<bool, Errno> {
+        let other = self.other_mount_namespace()?;
+        other.map_or(Ok(false), |other| other.enter().map(|()| true))
+    }
+
+    /// The host's mount namespace, if the calling thread is in another.
+    ///
+    /// # Errors
+    /// What open(2) and stat(2) say of it.
+    pub fn other_mount_namespace(&self) -> Result<Option<MountNamespace>, Errno> {
         if !self.readable {
-            return Ok(false);
+            return Ok(None);
         }
         let host = NamespaceId::at(&self.ns, "mnt")?;
         if NamespaceId::at(CWD, "/proc/self/ns/mnt")? == host {
-            return Ok(false);
+            return Ok(None);
         }
-        let fd = fs::openat(&self.ns, "mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        move_into_link_name_space(rustix::fd::AsFd::as_fd(&fd), Some(NamespaceKind::Mnt.setns_type()))?;
-        Ok(true)
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        fs::openat(&self.ns, "mnt", flags, Mode::empty()).map(|fd| Some(MountNamespace(fd)))
+    }
+}
+
+/// The host's mount namespace, to be entered.
+#[derive(Debug)]
+pub struct MountNamespace(OwnedFd);
+
+impl MountNamespace {
+    /// Moves the calling thread into it.
+    ///
+    /// # Errors
+    /// As [`Host::enter_mount_namespace`].
+    pub fn enter(&self) -> Result<(), Errno> {
+        move_into_link_name_space(self.0.as_fd(), Some(NamespaceKind::Mnt.setns_type()))
     }
 }
 

@@ -21,6 +21,7 @@ use std::time::Duration;
 const MEMBER: &str = ".member";
 const PINNED: &str = "netns";
 const GOING: &str = "going";
+const ADOPTED: &str = "adopted";
 
 impl Store {
     /// The name that the namespace with this inode is pinned under, by the index.
@@ -148,12 +149,14 @@ impl Store {
     /// Removes the entry of a namespace that is pinned no more.
     pub(crate) fn forget(&self, lock: &Lock, ino: u64) -> Result<(), Error> {
         self.clear(&format!("{PINNED}/{ino}"))?;
+        self.mark(ADOPTED, ino, false)?;
         self.set_idle(lock, ino, false)
     }
 
     /// Moves the entry out of the index: its pin is about to go.
     pub(crate) fn shelve(&self, lock: &Lock, ino: u64) -> Result<(), Error> {
         self.set_idle(lock, ino, false)?;
+        self.mark(ADOPTED, ino, false)?;
         let (from, to) = (format!("{PINNED}/{ino}"), format!("{GOING}/{ino}"));
         self.within(GOING, || fs::renameat(self.dir(), &from, self.dir(), &to))
             .map_err(Step::Index.on(self.subject(&to)))
@@ -190,14 +193,32 @@ impl Store {
 
     /// Marks a pin as one without members, or takes the mark away.
     pub(crate) fn set_idle(&self, _lock: &Lock, ino: u64, idle: bool) -> Result<(), Error> {
-        let file = format!("idle/{ino}");
+        self.mark(IDLE, ino, idle)
+    }
+
+    /// Marks a pin as one with members that no hook tells the end of.
+    pub(crate) fn set_adopted(&self, _lock: &Lock, ino: u64) -> Result<(), Error> {
+        self.mark(ADOPTED, ino, true)
+    }
+
+    fn mark(&self, directory: &str, ino: u64, marked: bool) -> Result<(), Error> {
+        let file = format!("{directory}/{ino}");
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let done = if idle {
-            self.within(IDLE, || fs::openat(self.dir(), &file, flags, Mode::from_raw_mode(0o644))).map(drop)
+        let done = if marked {
+            self.within(directory, || fs::openat(self.dir(), &file, flags, Mode::from_raw_mode(0o644)))
+                .map(drop)
         } else {
             gone(fs::unlinkat(self.dir(), &file, AtFlags::empty()))
         };
         done.map_err(Step::Index.on(self.subject(&file)))
+    }
+
+    /// The inodes of the pins that have, or had, adopted members.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn adopted(&self) -> Result<Vec<u64>, Error> {
+        Ok(self.list(ADOPTED)?.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
     /// The inodes of the pins without members: those of pods in back-off, and of pods whose sandbox has

@@ -3,10 +3,12 @@
 //! What `porthole-hook` and `porthole` share. Everything is in terms of descriptors that are opened once; nothing
 //! here starts a process, opens a socket or reads the environment.
 
+pub mod adopt;
 pub mod bounds;
 pub mod config;
 pub mod container_id;
 pub mod deadline;
+pub mod dissolve;
 pub mod error;
 pub mod hook_entry;
 pub mod host;
@@ -24,6 +26,7 @@ pub mod process;
 pub mod reconcile;
 pub mod record;
 pub mod registration;
+mod release;
 pub mod stage;
 pub mod store;
 pub mod text;

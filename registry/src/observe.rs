@@ -79,25 +79,25 @@ pub fn observe(
     Ok((record, netns))
 }
 
-/// Brings up to date what is final only once the container's own program runs: cgroup, labels, stage.
-pub fn refresh(record: &mut Record, process: &Process, stage: Stage) {
-    record.stage = stage;
-    if let Some(cgroup) = cgroup(process) {
-        record.cgroup = Some(cgroup);
+/// What is final only once the container's own program runs. Labels are not of it: what config.json asks for is what it
+/// gets, while the process may still show the runtime's own, even at poststart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Final {
+    cgroup: Option<String>,
+}
+
+impl Final {
+    /// Of a process.
+    pub fn observe(process: &Process) -> Self {
+        Self { cgroup: cgroup(process) }
     }
-    // Empty, or an error, where no such module is loaded.
-    let label = |file| {
-        process.read(file).ok().and_then(|text| clean(String::from_utf8_lossy(&text).trim_end_matches('\0')))
-    };
-    if record.security.selinux.is_some()
-        && let Some(label) = label("attr/current")
-    {
-        record.security.selinux = Some(label);
-    }
-    if record.security.apparmor.is_some()
-        && let Some(label) = label("attr/apparmor/current")
-    {
-        record.security.apparmor = Some(label.split(" (").next().unwrap_or_default().to_owned());
+
+    /// Brings the record up to date; what is not known stays as it is.
+    pub fn write(self, record: &mut Record, stage: Stage) {
+        record.stage = stage;
+        if let Some(cgroup) = self.cgroup {
+            record.cgroup = Some(cgroup);
+        }
     }
 }
 

@@ -42,6 +42,8 @@ pub enum Action {
     Quarantine,
     /// Remove what a hook that was killed has left.
     CleanUp,
+    /// Register a container that runs, or pin a pod that is there.
+    Adopt,
 }
 
 impl std::fmt::Display for Action {
@@ -54,6 +56,7 @@ impl std::fmt::Display for Action {
             Self::Unpin => "unpin",
             Self::Quarantine => "quarantine",
             Self::CleanUp => "clean-up",
+            Self::Adopt => "adopt",
         })
     }
 }
@@ -61,7 +64,7 @@ impl std::fmt::Display for Action {
 /// The decision table for a record that can be read.
 ///
 /// The other rows need no table: a record that cannot be read goes to quarantine, a pin of ours without
-/// record is unpinned, and a live container without record is the engines' state directories' to tell.
+/// record is unpinned, and a live container without record is adopted: see [`crate::adopt`].
 pub const fn decide(facts: Facts) -> Action {
     match facts {
         Facts { alive: true, pinned: true, .. } => Action::Keep,
@@ -123,7 +126,7 @@ impl Registry {
                 || self
                     .store
                     .holder(netns.id.ino)?
-                    .is_some_and(|path| crate::registration::holds(&path, netns.id));
+                    .is_some_and(|path| crate::release::holds(&path, netns.id));
         }
         Ok((Facts { alive: process.is_some(), pinned: self.is_pinned(record)?, held }, process))
     }
@@ -192,7 +195,7 @@ impl Pass<'_> {
                 ("its process has ended; the pod lives on", self.registry.release_at_once(lock, &record))
             }
             Action::Release => ("its process has ended", self.registry.release_at_once(lock, &record)),
-            Action::Keep | Action::Unpin | Action::Quarantine | Action::CleanUp => return,
+            Action::Keep | Action::Unpin | Action::Quarantine | Action::CleanUp | Action::Adopt => return,
         };
         self.note(action, id, why, result);
     }

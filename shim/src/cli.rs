@@ -1,10 +1,12 @@
 //! The words of the command line. Help, man page and completions are made from this.
 
 use crate::demo::DemoArgs;
+use crate::doctor::DoctorArgs;
 use crate::exec::ExecArgs;
 use crate::install::{InstallArgs, UninstallArgs};
 use crate::list::ListArgs;
 use crate::output::Format;
+use crate::reconcile::ReconcileArgs;
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -106,8 +108,10 @@ pub(crate) enum Command {
     Install(InstallArgs),
     /// Take back what install has changed
     Uninstall(UninstallArgs),
-    /// Bring registry and kernel to agreement, and print what was done
-    Reconcile,
+    /// Check everything on this node that porthole needs, and say what to do
+    Doctor(DoctorArgs),
+    /// Bring registry and kernel to agreement, register what runs already, and print what was done
+    Reconcile(ReconcileArgs),
     /// Show what porthole does, on a pod that is made for it
     Demo(DemoArgs),
     /// Print completions for a shell

@@ -27,6 +27,8 @@ pub(crate) fn open(words: &str, args: &ExecArgs, config: &Config) -> Result<Dest
                 pod: String::new(),
                 netns,
                 process: Some(open_process(process)),
+                selinux: None,
+                apparmor: None,
                 bundle: None,
             })
         }
@@ -34,7 +36,15 @@ pub(crate) fn open(words: &str, args: &ExecArgs, config: &Config) -> Result<Dest
             let is_pin = path.parent() == Some(&config.netns_dir);
             let name = path.file_name().filter(|_| is_pin).and_then(|name| name.to_str());
             let (label, pod) = (path.display().to_string(), name.unwrap_or_default().to_owned());
-            Ok(Destination { label, pod, netns: open_netns(&path)?, process: None, bundle: None })
+            Ok(Destination {
+                label,
+                pod,
+                netns: open_netns(&path)?,
+                process: None,
+                selinux: None,
+                apparmor: None,
+                bundle: None,
+            })
         }
     }
 }
@@ -58,6 +68,8 @@ fn of_pod(
         pod: pod.pin.as_ref().map(ToString::to_string).unwrap_or_default(),
         netns: inventory.open_netns(pod)?,
         process: process.map(open_process),
+        selinux: record.and_then(|record| record.security.selinux.clone()),
+        apparmor: record.and_then(|record| record.security.apparmor.clone()),
         bundle: record.map(|record| record.bundle.clone()),
     })
 }

@@ -100,7 +100,7 @@ pub(crate) fn run(words: &str, config: &Config, format: Format) -> Result<ExitCo
         return Err(Problem::new(
             Exit::NoTarget,
             message,
-            "`porthole list` shows what is registered; containers made before the hook was installed are not",
+            "`porthole list` shows what is registered; `porthole reconcile` registers what runs already",
         ));
     }
     show(&inventory, &found, format)?;

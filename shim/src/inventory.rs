@@ -241,13 +241,19 @@ fn pod(mut containers: Vec<Record>) -> Pod {
     });
     let named = containers.iter().find_map(|record| record.pod.as_ref());
     let first = containers.first();
-    let alone = || first.map(|record| record.name.clone().unwrap_or_else(|| record.id.short().to_owned()));
+    let pin = containers.iter().find_map(|record| record.pin.as_ref()).map(|pin| pin.name.clone());
+    // Without a pod, the container that the namespace was made for: the pin is named after it, others joined.
+    let namesake =
+        || containers.iter().find(|record| record.name.as_deref() == pin.as_ref().map(PinName::as_str));
+    let alone = || {
+        namesake().or(first).map(|record| record.name.clone().unwrap_or_else(|| record.id.short().to_owned()))
+    };
     Pod {
         name: named.map(|pod| pod.name.clone()).or_else(alone).unwrap_or_default(),
         namespace: named.and_then(|pod| pod.namespace.clone()),
         netns: first.and_then(|record| record.netns()).map(|netns| netns.id),
         on_host_network: first.is_some_and(Record::on_host_network),
-        pin: containers.iter().find_map(|record| record.pin.as_ref()).map(|pin| pin.name.clone()),
+        pin,
         containers,
     }
 }

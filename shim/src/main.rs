@@ -8,6 +8,7 @@ mod cgroup;
 mod cli;
 mod demo;
 mod destination;
+mod doctor;
 mod exec;
 mod exit;
 mod generate;
@@ -83,7 +84,9 @@ fn run(cli: Cli) -> Result<ExitCode, Problem> {
         Command::Install(args) => install::install(&args, global.output),
         Command::Uninstall(args) => install::uninstall(&args, global.output),
         Command::Profiles => exec::list_profiles(&config()?.exec, global.output),
-        Command::Reconcile => reconcile::run(&config()?, global.output),
+        // A configuration with a mistake is what it is to find.
+        Command::Doctor(args) => doctor::run(&args, global.config.as_deref(), global.output),
+        Command::Reconcile(args) => reconcile::run(args, &config()?, global.output),
         Command::Demo(args) => {
             Ok(demo::run(&args, &demo::Places::new(&config()?, global.config.as_deref()))?)
         }

@@ -1,21 +1,60 @@
-//! `porthole reconcile`: registry and kernel brought to agreement.
+//! `porthole reconcile`: registry and kernel brought to agreement, and what runs already registered.
 
 use crate::exit::{Exit, ExitCode};
-use crate::inventory::{Inventory, this_boot};
+use crate::inventory::{Inventory, host, this_boot};
 use crate::output::{Format, print, print_json, table};
 use crate::problem::Problem;
+use porthole_registry::adopt::{Adoption, StateKind};
 use porthole_registry::config::Config;
 use porthole_registry::reconcile::Done;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long it waits for the registry's lock, each time it needs it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Options of `reconcile`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReconcileArgs {
+    /// Look for running containers here as well: ENGINE is containerd, containers-storage, runc or crun
+    #[arg(long, value_name = "ENGINE=DIR", value_parser = engine_state)]
+    engine_state: Vec<(StateKind, PathBuf)>,
+}
+
+fn engine_state(text: &str) -> Result<(StateKind, PathBuf), String> {
+    let (engine, directory) = text.split_once('=').ok_or("expected ENGINE=DIR")?;
+    let engine = engine.parse().map_err(|e: porthole_registry::adopt::UnknownEngine| e.to_string())?;
+    let directory = PathBuf::from(directory);
+    if directory.is_absolute() {
+        Ok((engine, directory))
+    } else {
+        Err("DIR has to be an absolute path".into())
+    }
+}
+
 /// Runs the command.
-pub(crate) fn run(config: &Config, format: Format) -> Result<ExitCode, Problem> {
-    let boot = this_boot()?;
+pub(crate) fn run(args: ReconcileArgs, config: &Config, format: Format) -> Result<ExitCode, Problem> {
+    let host = host()?;
+    // Pins belong where pid 1 sees them, and engines' state is what it sees. The configuration has been read by now.
+    host.enter_mount_namespace().map_err(|errno| {
+        let remedy = "run it as root, on the host";
+        Problem::new(Exit::Failed, format!("enter the host's mount namespace: {errno}"), remedy)
+    })?;
+    let boot_id = this_boot()?;
     let registry = Inventory::registry(config)?;
-    let done = registry.reconcile(&boot, &config.pin_name, PATIENCE)?;
+    let mut engines = config.engines.clone();
+    for (engine, directory) in args.engine_state {
+        engines.add(engine, directory);
+    }
+    // Stale records and pins first, so that the names they have are free.
+    let mut done = registry.reconcile(&boot_id, &config.pin_name, PATIENCE)?;
+    done.extend(registry.adopt(&Adoption {
+        engines: &engines,
+        host: &host,
+        boot_id: &boot_id,
+        template: &config.pin_name,
+        patience: PATIENCE,
+    })?);
     match format {
         Format::Json => print_json(&done)?,
         Format::Table | Format::Wide if done.is_empty() => {

@@ -183,7 +183,7 @@ impl Inventory {
 
     fn no_such(&self, words: &str) -> Problem {
         let remedy = if self.pods.is_empty() {
-            "the registry is empty: is the hook installed? containers made before it was are not registered"
+            "the registry is empty: is the hook installed? `porthole reconcile` registers what runs already"
         } else {
             "`porthole list` shows what there is"
         };

@@ -125,6 +125,13 @@ impl Bundle {
         self
     }
 
+    /// Is in another directory.
+    #[must_use]
+    pub fn at(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.dir = dir.into();
+        self
+    }
+
     /// Runs another command.
     #[must_use]
     pub fn args(mut self, args: &[&str]) -> Self {

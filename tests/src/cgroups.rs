@@ -35,12 +35,13 @@ impl Cgroups {
 
     /// Removes everything of this node, waiting for processes that are about to be gone.
     pub fn remove(&self) {
-        let until = Instant::now() + Duration::from_secs(5);
-        for dir in self.dirs() {
-            while !remove_tree(&dir) && Instant::now() < until {
-                thread::sleep(Duration::from_millis(5));
-            }
-        }
+        remove_patiently(&self.dirs(), Duration::from_secs(5));
+    }
+
+    /// Removes `path(id)` with the directories in it, which an engine may leave; those with a process stay.
+    pub fn remove_empty(&self, id: &str) {
+        let dirs: Vec<_> = self.dirs().iter().map(|dir| dir.join(id)).collect();
+        remove_patiently(&dirs, Duration::from_secs(2));
     }
 
     /// Removes what is left of tests that were killed: of those whose process, named first in the token, has gone.
@@ -73,6 +74,15 @@ fn hierarchies() -> Vec<PathBuf> {
 fn subdirs(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect()
+}
+
+fn remove_patiently(dirs: &[PathBuf], patience: Duration) {
+    let until = Instant::now() + patience;
+    for dir in dirs {
+        while !remove_tree(dir) && Instant::now() < until {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
 }
 
 fn remove_tree(dir: &Path) -> bool {

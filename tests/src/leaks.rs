@@ -14,7 +14,18 @@ pub fn find(netns_dir: &Path, run_dir: &Path, cgroups: &Cgroups) -> Vec<String> 
     let mut left = nsfs_mounts();
     left.retain(|line| line.split(' ').nth(5) != Some(view.as_str()));
     left.extend(below(netns_dir).into_iter().map(|path| format!("in the pin directory: {path}")));
-    let kept = ["lock", "names", "containers", "netns", "going", "idle", "quarantine", "view", "view/mnt"];
+    let kept = [
+        "lock",
+        "names",
+        "containers",
+        "netns",
+        "going",
+        "idle",
+        "adopted",
+        "quarantine",
+        "view",
+        "view/mnt",
+    ];
     for path in below(run_dir) {
         let relative = path.strip_prefix(&format!("{}/", run_dir.display())).unwrap_or(&path);
         if !kept.contains(&relative) {

@@ -6,6 +6,7 @@
 pub mod bundle;
 pub mod cgroups;
 pub mod container;
+pub mod engine;
 pub mod leaks;
 pub mod log;
 pub mod need;
@@ -81,6 +82,24 @@ macro_rules! on_every_runtime {
             fn $name() {
                 $crate::requires!(root, ip);
                 $crate::node::run($crate::test_path!(), |node| super::$name(node, $crate::Runtime::Libcontainer));
+            })+
+        }
+    };
+}
+
+/// Makes a test of each listed `fn(&Node, &str)` for each version of an engine:
+/// `on_each_version!(podman: podman_4_3 "4.3", podman_5_4 "5.4": [first, second])`.
+#[macro_export]
+macro_rules! on_each_version {
+    ($need:ident: $($module:ident $version:literal),+: $names:tt) => {
+        $($crate::on_each_version!(@ $need $module $version $names);)+
+    };
+    (@ $need:ident $module:ident $version:literal [$($name:ident),+ $(,)?]) => {
+        mod $module {
+            $(#[test]
+            fn $name() {
+                $crate::requires!(root, ip, $need);
+                $crate::node::run($crate::test_path!(), |node| super::$name(node, $version));
             })+
         }
     };

@@ -2,10 +2,10 @@
 //! waive it, by name, and a waived test is never silent.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use crate::tools;
+use crate::{engine, tools};
 
 /// The variable in which a person lists waived needs, comma-separated.
 pub const WAIVE: &str = "PORTHOLE_WAIVE";
@@ -37,7 +37,17 @@ fn probe(need: &str) -> Result<(), String> {
         "root" => Err("run it as root, for example by `sudo make test`".to_owned()),
         "ip" => program("ip", "iproute2"),
         "busybox" => program("busybox", "busybox-static"),
-        "nsenter" | "unshare" => program(need, "util-linux"),
+        "vm_6_1" => vm("6.1"),
+        "vm_6_12" => vm("6.12"),
+        "vm_7" => vm("7"),
+        "containerd" | "podman" | "docker" => engine::probe(need),
+        "nsenter" | "setpriv" | "unshare" => program(need, "util-linux"),
+        "systemd" => program("systemd-analyze", "systemd"),
+        "dig" => program("dig", "bind9-dnsutils"),
+        "nc" => program("nc", "netcat-openbsd"),
+        "nft" => program("nft", "nftables"),
+        "ping" => program("ping", "iputils-ping"),
+        "ps" => program("ps", "procps"),
         tool => program(tool, tool),
     }
 }
@@ -46,6 +56,25 @@ fn program(name: &str, package: &str) -> Result<(), String> {
     let dirs = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
     let found = dirs.iter().any(|dir| Path::new(dir).join(name).is_file());
     if found { Ok(()) } else { Err(format!("`{name}` is not installed: apt-get install {package}")) }
+}
+
+/// Where `tests/lab/install` puts what is not installed on the machine.
+fn lab() -> PathBuf {
+    env::var_os("PORTHOLE_LAB").map_or_else(|| PathBuf::from("/var/cache/porthole-lab"), PathBuf::from)
+}
+
+/// A virtual machine with a kernel of this version, or one that begins so.
+fn vm(version: &str) -> Result<(), String> {
+    for (name, package) in
+        [("qemu-system-x86_64", "qemu-system-x86"), ("secilc", "secilc"), ("python3", "python3")]
+    {
+        program(name, package)?;
+    }
+    let kernels = lab().join("vm/kernels");
+    let mut names = fs::read_dir(&kernels).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let wanted = format!("{version}.");
+    let found = names.any(|name| name.to_str().is_some_and(|name| format!("{name}.").starts_with(&wanted)));
+    if found { Ok(()) } else { Err(format!("no kernel {version} in {}", kernels.display())) }
 }
 
 /// Waivers go to a file that `make test` prints last, as runners hide the output of tests that pass.

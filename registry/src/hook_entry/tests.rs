@@ -122,6 +122,18 @@ fn hooks_of_another_type_are_left_alone() {
     }
 }
 
+#[test]
+fn the_files_for_a_directory_of_hooks_have_the_form_of_every_entry() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/hooks.d");
+    for stage in STAGES {
+        let name = format!("porthole-{}.json", stage.as_str().to_lowercase());
+        let file: Value = serde_json::from_slice(&fs::read(dir.join(name)).unwrap()).unwrap();
+        assert_eq!(file, hooks_d(&hook("/usr/libexec/porthole/porthole-hook"), stage));
+        assert!(is_ours(&file["hook"]));
+    }
+    assert_eq!(fs::read_dir(dir).unwrap().count(), STAGES.len());
+}
+
 /// Runs the entry's line under a shell, with more on its stdin than a pipe holds.
 fn run(shell: &[&str], path: &Path) -> (Output, std::io::Result<()>) {
     let entry = entry(&HookPath::parse(path).unwrap(), Stage::CreateRuntime);

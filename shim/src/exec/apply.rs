@@ -19,6 +19,7 @@ use rustix::thread::{no_new_privs, set_no_new_privs};
 use super::bounds::{Life, Prepared};
 use super::capabilities::Status;
 use super::error::{ExecError, Step};
+use super::lifeline::Lifeline;
 use super::plan::{Directory, Opened, Plan};
 use super::pty::{Pty, Slave};
 use super::view::{Start, assemble};
@@ -32,10 +33,12 @@ use porthole_registry::namespace::NamespaceKind;
 pub(crate) fn apply(plan: &Plan, target: &Target, opened: &Opened, run_dir: &Path) -> Result<u8, ExecError> {
     // Nobody but root of the host looks into this process, and what it forks, until it has become the command.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Step::SealImage.failed("not dumpable"))?;
-    let life = if plan.fork && !plan.detach { Life::Waited } else { Life::Free };
-    let bounds = plan.bounds.prepare(life)?;
+    let waits = plan.fork && !plan.detach;
+    // Before the cgroup, whose lock is porthole's alone.
+    let lifeline = Lifeline::start(&plan.context, waits)?;
+    let bounds = plan.bounds.prepare(if waits { Life::Waited } else { Life::Free })?;
     plan.namespaces.join_pid(target)?;
-    let entry = Entry { plan, target, opened, run_dir, bounds: &bounds };
+    let entry = Entry { plan, target, opened, run_dir, bounds: &bounds, lifeline: &lifeline };
     if !plan.fork {
         match enter(&entry, None)? {}
     }
@@ -120,10 +123,11 @@ struct Entry<'a> {
     opened: &'a Opened,
     run_dir: &'a Path,
     bounds: &'a Prepared,
+    lifeline: &'a Lifeline,
 }
 
 fn enter(entry: &Entry<'_>, child: Option<&AsChild>) -> Result<Infallible, ExecError> {
-    let Entry { plan, target, opened, run_dir, bounds } = *entry;
+    let Entry { plan, target, opened, run_dir, bounds, lifeline } = *entry;
     if let Some(child) = child {
         child.old_mask.thread_set_mask().map_err(Step::Fork.failed("the signal mask"))?;
         match &child.slave {
@@ -156,17 +160,19 @@ fn enter(entry: &Entry<'_>, child: Option<&AsChild>) -> Result<Infallible, ExecE
     plan.capabilities.bound()?;
     plan.ids.apply()?;
     plan.capabilities.apply(status)?;
-    forbid_new_privileges()?;
+    // Before no_new_privs, under which AppArmor lets no confined process name a profile of its own.
     context.apply(&plan.context)?;
+    forbid_new_privileges()?;
     sys::close_on_exec().map_err(Step::Descriptors.failed("3 and above"))?;
     if let Some(child) = child
         && !plan.detach
     {
         die_with_parent(child.parent.as_fd())?;
+        lifeline.hand_over()?;
     }
     // Last: from here on only execve is left to be done.
     opened.filter.as_ref().map_or(Ok(()), seccomp::apply)?;
-    Err(opened.command.execute())
+    Err(plan.context.blame(opened.command.execute(), || opened.command.is_permitted()))
 }
 
 fn directories(plan: &Plan, opened: &Opened) -> Result<(), ExecError> {

@@ -56,6 +56,12 @@ impl Command {
         }
     }
 
+    /// Whether there is a file that may be executed, as far as this process, before it becomes it, is asked.
+    pub(crate) fn is_permitted(&self) -> bool {
+        let may = |path: &CString| rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS).is_ok();
+        self.candidates.iter().any(may)
+    }
+
     /// A text without `#!` is one for the shell.
     fn execute_script(&self, path: &CString) -> Errno {
         let mut arguments = vec![c"sh".to_owned(), path.clone()];

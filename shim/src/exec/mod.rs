@@ -12,6 +12,7 @@ mod dns;
 mod environment;
 mod error;
 mod ids;
+mod lifeline;
 mod lsm;
 mod namespaces;
 mod plan;
@@ -44,6 +45,10 @@ pub(crate) struct Target {
     pub(crate) netns: OwnedFd,
     /// A living, verified member; `None` for a pod in back-off, of which only the network namespace can be joined.
     pub(crate) process: Option<TargetProcess>,
+    /// The SELinux label on record.
+    pub(crate) selinux: Option<String>,
+    /// The AppArmor profile on record.
+    pub(crate) apparmor: Option<String>,
     /// Where the container's config.json is: for its resolver files when no process lives.
     pub(crate) bundle: Option<PathBuf>,
 }

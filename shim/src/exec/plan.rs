@@ -145,12 +145,6 @@ impl Plan {
         target: &Target,
         caller: &Caller,
     ) -> Result<(Self, Opened), ExecError> {
-        if request.follow_context {
-            return Err(Step::Request.refused(
-                "-Z: this version sets no SELinux context",
-                "leave out -Z: the command then runs in the context of porthole",
-            ));
-        }
         let namespaces = Joins::resolve(&request.namespaces, target)?;
         let maps = match (&target.process, namespaces.has(NamespaceKind::User)) {
             (Some(process), true) => Some((IdMap::of(process, "uid_map")?, IdMap::of(process, "gid_map")?)),
@@ -182,7 +176,7 @@ impl Plan {
             capabilities,
             ids,
             bounds: Bounds::resolve(request, target)?,
-            seccomp: Filter::resolve(request.profile.base),
+            seccomp: Filter::resolve(request.profile.base, capabilities.permitted),
             context: Context::resolve(request, target)?,
             no_new_privileges: true,
             terminal: caller.interactive && request.fork && !request.detach,
@@ -391,7 +385,7 @@ mod tests {
              ids          uid 1000, gid 100, no supplementary groups\n\
              bounds       no cgroup of its own: no limit on processes, memory or cpu\n             \
                           no core dumps, OOM score 500 or more\n\
-             system calls not filtered\n\
+             system calls all: the profile has no filter\n\
              context      none: no security module is active\n\
              privileges   no new ones; read back\n\
              environment  HOME PATH PORTHOLE_TARGET TERM USER\n\

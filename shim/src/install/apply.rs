@@ -39,7 +39,7 @@ pub(crate) fn apply<'a>(plan: &'a Plan, tree: &'a Tree) -> Result<Applied<'a>, P
 impl<'a> Applied<'a> {
     fn make(&mut self, change: &'a Change) -> Result<(), Problem> {
         let path = &change.path;
-        if self.tree.look(path)? != change.before {
+        if self.tree.look_as(path, change.is_link())? != change.before {
             return Err(Problem::new(
                 Exit::Failed,
                 format!("{}: was changed by somebody else meanwhile", path.display()),
@@ -67,11 +67,8 @@ impl<'a> Applied<'a> {
 
     /// A link is replaced itself; a file that is reached by one is replaced where it is.
     fn place(&self, change: &Change) -> Result<PathBuf, Problem> {
-        let is_link = |content: &Option<Content>| matches!(content, Some(Content::Link { .. }));
         match (change.path.parent(), change.path.file_name()) {
-            (Some(parent), Some(name)) if is_link(&change.before) || is_link(&change.after) => {
-                Ok(self.tree.locate(parent)?.join(name))
-            }
+            (Some(parent), Some(name)) if change.is_link() => Ok(self.tree.locate(parent)?.join(name)),
             _ => self.tree.locate(&change.path),
         }
     }
@@ -95,11 +92,6 @@ impl<'a> Applied<'a> {
         replace(&backup, before, Some(place)).map_err(|e| failed("write the backup of", path, e))?;
         self.backups.push(backup);
         Ok(())
-    }
-
-    /// The directories that were made, outermost first.
-    pub(crate) fn directories(&self) -> &[PathBuf] {
-        &self.directories
     }
 
     /// Puts everything back, and tells why in `problem`.
@@ -135,14 +127,31 @@ impl<'a> Applied<'a> {
     }
 }
 
-/// Removes what an installation has made and nobody uses any more: backups of files that are as they were, empty
-/// directories.
-pub(crate) fn sweep(tree: &Tree, state: &mut State, restored: &[PathBuf]) {
-    for path in restored {
-        if let Ok(place) = tree.locate(path) {
-            let _ = std::fs::remove_file(backup_of(&place));
-        }
+/// The directories that a plan makes, outermost first.
+pub(crate) fn directories(plan: &Plan, tree: &Tree) -> Vec<PathBuf> {
+    let mut missing = Vec::new();
+    for change in plan.changes.iter().filter(|change| change.after.is_some()) {
+        let above = change.path.ancestors().skip(1).take_while(|dir| !tree.is_dir(dir));
+        let mut above: Vec<_> =
+            above.filter(|dir| !missing.iter().any(|known| known == dir)).map(Path::to_owned).collect();
+        above.reverse();
+        missing.extend(above);
     }
+    missing
+}
+
+/// Removes what was put beside a file that is as it was: the backup, and what a run that was killed has left.
+pub(crate) fn tidy(tree: &Tree, path: &Path) {
+    let Ok(place) = tree.locate(path) else { return };
+    let backup = backup_of(&place);
+    for left in [draft_of(&place), draft_of(&backup), Some(backup)].into_iter().flatten() {
+        // One that stays does no harm.
+        let _ = std::fs::remove_file(left);
+    }
+}
+
+/// Removes the directories that an installation has made, as far as they are empty.
+pub(crate) fn sweep(tree: &Tree, state: &mut State) {
     let mut left = Vec::new();
     for dir in state.directories.iter().rev() {
         match tree.locate(dir).map(std::fs::remove_dir) {
@@ -161,15 +170,18 @@ pub(crate) fn backup_of(place: &Path) -> PathBuf {
     name.into()
 }
 
+/// Where a file is written before it is put in place.
+pub(crate) fn draft_of(place: &Path) -> Option<PathBuf> {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(place.file_name()?);
+    name.push(".porthole-new");
+    Some(place.with_file_name(name))
+}
+
 /// Puts a file in place, whole or not at all: written beside, synced, renamed. Owner, permission bits and extended
 /// attributes (the security label among them) are those of `like`, if that exists.
 pub(crate) fn replace(place: &Path, content: &Content, like: Option<&Path>) -> io::Result<()> {
-    let draft = {
-        let mut name = std::ffi::OsString::from(".");
-        name.push(place.file_name().ok_or(io::ErrorKind::InvalidInput)?);
-        name.push(".porthole-new");
-        place.with_file_name(name)
-    };
+    let draft = draft_of(place).ok_or(io::ErrorKind::InvalidInput)?;
     // Left by a run that was killed.
     let _ = std::fs::remove_file(&draft);
     let written = match content {

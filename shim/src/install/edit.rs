@@ -32,8 +32,8 @@ impl Edit {
                 hook_entry::remove(&mut spec).map_err(fail)?;
                 Ok(Some(spec.into_string()))
             }
-            Self::Containerd(edit) => edit.undo(text).map(Some),
-            Self::Docker(edit) => edit.undo(text).map(Some),
+            Self::Containerd(edit) => edit.undo(text),
+            Self::Docker(edit) => edit.undo(text),
         }
     }
 }

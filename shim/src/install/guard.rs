@@ -19,6 +19,23 @@ pub(crate) fn install(
     name: &str,
     real: &Path,
 ) -> Result<PathBuf, Problem> {
+    install_with(context, plan, engine, name, real, &[])
+}
+
+/// As [`install`], for a runtime that is called with arguments of its own before those of the engine.
+pub(crate) fn install_with(
+    context: &Context<'_>,
+    plan: &mut Plan,
+    engine: EngineName,
+    name: &str,
+    real: &Path,
+    args: &[String],
+) -> Result<PathBuf, Problem> {
+    if !is_word(name) || !args.iter().all(|arg| is_word(&arg.replace('/', "."))) {
+        return Err(Problem::failed(format!(
+            "{engine}: the runtime {name} has a name or arguments that cannot be written into a script"
+        )));
+    }
     let path = Path::new(DIRECTORY).join(format!("{engine}-{name}"));
     let programs = context.programs;
     if let Some(path) =
@@ -29,7 +46,7 @@ pub(crate) fn install(
             path.display()
         )));
     }
-    let script = script(&programs.runtime, &programs.hook, real);
+    let script = script(&programs.runtime, &programs.hook, real, args);
     let content = Content::program(script.into_bytes());
     plan.set(context.tree, &path, Rank::Support, Owner::Engine(engine), Some(content), Edit::Own)?;
     Ok(path)
@@ -46,13 +63,19 @@ pub(crate) fn real(script: &str) -> Option<PathBuf> {
     last.split(' ').nth(1).map(PathBuf::from)
 }
 
-fn script(runtime: &Path, hook: &Path, real: &Path) -> String {
+/// Whether the shell takes it as it is.
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-+=:,@%".contains(&byte))
+}
+
+fn script(runtime: &Path, hook: &Path, real: &Path, args: &[String]) -> String {
     let (runtime, hook, real) = (runtime.display(), hook.display(), real.display());
+    let args: String = args.iter().map(|arg| format!("{arg} ")).collect();
     format!(
         "#!/bin/sh\n\
          # Written by `porthole install`, removed by `porthole uninstall`.\n\
-         test -x {runtime} && exec {runtime} --real {real} --hook {hook} -- \"$@\"\n\
-         exec {real} \"$@\"\n"
+         test -x {runtime} && exec {runtime} --real {real} --hook {hook} -- {args}\"$@\"\n\
+         exec {real} {args}\"$@\"\n"
     )
 }
 
@@ -66,8 +89,30 @@ mod tests {
             Path::new("/usr/libexec/porthole/porthole-runtime"),
             Path::new("/h"),
             Path::new("/usr/bin/runc"),
+            &[],
         );
         assert_eq!(real(&text), Some("/usr/bin/runc".into()));
         assert_eq!(real("#!/bin/sh\n"), None);
+    }
+
+    #[test]
+    fn arguments_of_the_runtime_come_before_the_engines_either_way() {
+        let text = script(
+            Path::new("/r"),
+            Path::new("/h"),
+            Path::new("/usr/bin/runsc"),
+            &["--platform=kvm".to_owned()],
+        );
+        assert!(text.contains("--hook /h -- --platform=kvm \"$@\"\n"), "{text}");
+        assert!(text.ends_with("exec /usr/bin/runsc --platform=kvm \"$@\"\n"), "{text}");
+        assert_eq!(real(&text), Some("/usr/bin/runsc".into()));
+    }
+
+    #[test]
+    fn what_the_shell_would_read_otherwise_is_no_word() {
+        for text in ["a b", "$x", "`x`", "a;b", "a'b", "a\"b", "a\nb", "*", "~", "a\\", "é", "#", ""] {
+            assert!(!is_word(text), "{text}");
+        }
+        assert!(is_word("--platform=kvm"));
     }
 }

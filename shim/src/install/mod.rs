@@ -7,7 +7,7 @@ pub(crate) mod apply;
 pub(crate) mod binaries;
 pub(crate) mod edit;
 pub(crate) mod engine;
-mod guard;
+pub(crate) mod guard;
 pub(crate) mod plan;
 mod report;
 pub(crate) mod restart;
@@ -170,11 +170,11 @@ pub(crate) fn install(args: &InstallArgs, format: Format) -> Result<ExitCode, Pr
         ));
     }
     let mut plan = Plan::default();
-    let programs = binaries::install(&tree, &mut plan)?;
+    let programs = binaries::install(&tree, &state, &mut plan)?;
     let context = Context { tree: &tree, state: &state, programs: &programs, method: args.method };
     for engine in &engines {
         engine.install(&context, &mut plan)?;
-        plan.reload(engine.name, engine.reload());
+        engine.plan_reload(&tree, &state, &mut plan);
     }
     units::install(&context, &mut plan)?;
     let plan = plan.in_order(false);
@@ -197,23 +197,38 @@ fn put(
     restart: bool,
 ) -> Result<Vec<EngineName>, Problem> {
     if plan.changes.is_empty() {
-        return Ok(Vec::new());
+        // What was written by a run that was killed may not have been read yet.
+        return restart::reload(tree, plan, engines, restart).map_err(|(_, problem)| problem);
     }
     let mut state = before.clone();
     for change in &plan.changes {
         state.remember(change)?;
     }
+    let made = apply::directories(plan, tree);
+    state.directories.extend(made.into_iter().filter(|dir| !before.directories.contains(dir)));
+    state.has_changed(plan, engines);
     // First, so that what a kill leaves half-done can be taken back.
     state.save(tree)?;
     let undo = |problem: Problem| before.save(tree).map_or_else(|stuck| stuck, |()| problem);
     let applied = apply::apply(plan, tree).map_err(undo)?;
-    state.directories.extend(applied.directories().iter().cloned());
-    state.save(tree)?;
-    match restart::reload(tree, plan, engines, restart) {
-        Ok(ready) => Ok(ready),
+    // Files that were given back are as they were.
+    let is_given_back = |path: &&Path| state.entry(path).is_none();
+    let given_back: Vec<_> =
+        plan.changes.iter().map(|change| change.path.as_path()).filter(is_given_back).collect();
+    let verified = engines.iter().try_for_each(|engine| engine.verify(tree, plan));
+    let read = verified
+        .map_err(|problem| (Vec::new(), problem))
+        .and_then(|()| restart::reload(tree, plan, engines, restart));
+    match read {
+        Ok(ready) => {
+            given_back.iter().for_each(|path| apply::tidy(tree, path));
+            apply::sweep(tree, &mut state);
+            state.save(tree)?;
+            Ok(ready)
+        }
         Err((touched, problem)) => {
-            let problem = undo(applied.revert(problem));
-            Err(restart::again(&touched, problem))
+            // The state last: until then, what a kill leaves half-done can be taken back.
+            Err(undo(restart::again(tree, &touched, applied.revert(problem))))
         }
     }
 }

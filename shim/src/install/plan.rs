@@ -48,6 +48,14 @@ pub(crate) struct Change {
     pub(crate) edit: Edit,
 }
 
+impl Change {
+    /// Whether it is a link that is changed, and not what it leads to.
+    pub(crate) fn is_link(&self) -> bool {
+        let is_link = |content: &Option<Content>| matches!(content, Some(Content::Link { .. }));
+        is_link(&self.before) || is_link(&self.after)
+    }
+}
+
 /// What an engine has to do to read its changed configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -68,6 +76,8 @@ pub(crate) struct Plan {
     pub(crate) reloads: Vec<(EngineName, Reload)>,
     /// Files of ours that stay for the time being, and why.
     pub(crate) kept: Vec<(PathBuf, String)>,
+    /// What containerd's configuration is to be then.
+    pub(crate) expected: Option<super::engine::containerd::Expected>,
     /// What the operator should know.
     pub(crate) notes: Vec<String>,
 }
@@ -96,7 +106,8 @@ impl Plan {
             change.edit = edit;
             self.changes.retain(|change| change.after != change.before);
         } else {
-            let before = tree.look(path)?;
+            // A file of somebody else's is edited where it is.
+            let before = tree.look_as(path, edit == Edit::Own)?;
             // A file that somebody gave another mode keeps it.
             let same = match (&before, &after) {
                 (Some(Content::File { bytes: a, mode: m }), Some(Content::File { bytes: b, mode: n })) => {
@@ -120,9 +131,11 @@ impl Plan {
 
     /// In the order in which they are to be made.
     pub(crate) fn in_order(mut self, undo: bool) -> Self {
-        self.changes.sort_by_key(|change| change.rank);
         if undo {
-            self.changes.reverse();
+            self.changes.sort_by_key(|change| std::cmp::Reverse(change.rank));
+        } else {
+            // What goes is named by nothing once the rest is done.
+            self.changes.sort_by_key(|change| (change.after.is_none(), change.rank));
         }
         self
     }

@@ -7,10 +7,15 @@ use super::tree::Tree;
 use crate::exit::Exit;
 use crate::problem::Problem;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How long an engine may take to answer after its start.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long it may not be there at all, or be the one that was to be restarted.
+const ABSENCE: Duration = Duration::from_secs(10);
+
+/// An engine that was told, and how.
+pub(super) type Touched<'a> = (&'a Engine, Reload);
 
 /// Has each engine of the plan read its configuration, and waits until it answers. Returns those that do; of the others
 /// the operator is told. An error names the engines that were touched before it.
@@ -19,7 +24,7 @@ pub(super) fn reload<'a>(
     plan: &Plan,
     engines: &'a [Engine],
     restart: bool,
-) -> Result<Vec<EngineName>, (Vec<&'a Engine>, Problem)> {
+) -> Result<Vec<EngineName>, (Vec<Touched<'a>>, Problem)> {
     let mut ready = Vec::new();
     let mut touched = Vec::new();
     if !tree.is_live() {
@@ -27,29 +32,33 @@ pub(super) fn reload<'a>(
     }
     for (name, reload) in &plan.reloads {
         let Some(engine) = engines.iter().find(|engine| engine.name == *name) else { continue };
+        let since = SystemTime::now();
         let told = match reload {
             Reload::Nothing => continue,
             Reload::Restart if !restart => continue,
             Reload::Restart => service(engine).map(|()| true),
-            Reload::Signal => docker::signal(),
+            Reload::Signal => docker::reload(engine, tree),
         };
-        touched.push(engine);
-        match told.and_then(|told| if told { wait(engine, tree).map(|()| true) } else { Ok(false) }) {
+        touched.push((engine, *reload));
+        match told.and_then(|told| if told { wait(engine, tree, since).map(|()| true) } else { Ok(false) }) {
             Ok(true) => ready.push(*name),
             // It does not run: it reads its configuration when it starts.
             Ok(false) => {}
             Err(problem) => return Err((touched, problem)),
         }
     }
-    Ok(ready)
+    match super::units::reload(tree, plan) {
+        Ok(()) => Ok(ready),
+        Err(problem) => Err((touched, problem)),
+    }
 }
 
 /// After the old configuration was put back: has the engines read that. What fails now is added to the problem.
-pub(super) fn again(touched: &[&Engine], mut problem: Problem) -> Problem {
-    for engine in touched {
-        let told = match engine.reload() {
+pub(super) fn again(tree: &Tree, touched: &[Touched<'_>], mut problem: Problem) -> Problem {
+    for (engine, reload) in touched {
+        let told = match reload {
             Reload::Restart => service(engine),
-            Reload::Signal => docker::signal().map(drop),
+            Reload::Signal => docker::reload(engine, tree).map(drop),
             Reload::Nothing => Ok(()),
         };
         problem.message += &match told {
@@ -60,14 +69,19 @@ pub(super) fn again(touched: &[&Engine], mut problem: Problem) -> Problem {
     problem
 }
 
-fn wait(engine: &Engine, tree: &Tree) -> Result<(), Problem> {
+fn wait(engine: &Engine, tree: &Tree, since: SystemTime) -> Result<(), Problem> {
     let until = Instant::now() + PATIENCE;
+    let mut seen = Instant::now();
     loop {
-        match engine.check(tree) {
-            Ok(()) => return Ok(()),
-            Err(problem) if Instant::now() >= until => return Err(problem),
-            Err(_) => std::thread::sleep(Duration::from_millis(200)),
+        let Err(problem) = engine.check(tree, since) else { return Ok(()) };
+        let now = Instant::now();
+        if engine.is_there(tree, since) {
+            seen = now;
         }
+        if now >= until || now.duration_since(seen) >= ABSENCE {
+            return Err(problem);
+        }
+        std::thread::sleep(Duration::from_millis(200));
     }
 }
 

@@ -1,6 +1,8 @@
 //! Running the node's own programs: an engine's for its version and its effective configuration, the service manager's.
 
+use super::tree::Tree;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::fmt;
 use std::io::{self, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,6 +12,48 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(20);
 /// More than this is no answer.
 const LARGEST: u64 = 16 << 20;
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The program could not be run at all: made for another machine, or without what it needs.
+    Start(String),
+    /// It ran, and failed.
+    Run(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start(cause) | Self::Run(cause) => f.write_str(cause),
+        }
+    }
+}
+
+/// Runs a program of a tree as [`output`] does, with the tree as its root, so that it finds its own libraries and files.
+pub(crate) fn in_tree(tree: &Tree, program: &Path, args: &[&str]) -> Result<String, Failure> {
+    if tree.is_live() {
+        return output(program, args).map_err(|e| match e.raw_os_error() {
+            Some(_) => Failure::Start(e.to_string()),
+            None => Failure::Run(e.to_string()),
+        });
+    }
+    let (root, program) = (tree.root().display().to_string(), program.display().to_string());
+    let args: Vec<_> = [root.as_str(), &program].into_iter().chain(args.iter().copied()).collect();
+    let chroot =
+        ["/usr/sbin/chroot", "/usr/bin/chroot"].map(Path::new).into_iter().find(|path| path.exists());
+    let Some(chroot) = chroot else { return Err(Failure::Start("there is no chroot(8)".to_owned())) };
+    output(chroot, &args).map_err(|e| {
+        let cause = e.to_string();
+        // Its own statuses, and those of a program that it cannot run.
+        let own = ["exit status: 125:", "exit status: 126:", "exit status: 127:"];
+        if own.iter().any(|status| cause.starts_with(status)) {
+            Failure::Start(cause)
+        } else {
+            Failure::Run(cause)
+        }
+    })
+}
 
 /// Runs a program without input and with an environment of its own, and returns what it prints to standard output.
 ///

@@ -1,12 +1,14 @@
 //! What an installation has changed, so that `uninstall` can take back exactly that: `/var/lib/porthole/install.json`.
 
 use super::edit::Edit;
-use super::plan::{Change, Owner, Rank};
+use super::engine::{Engine, EngineName};
+use super::plan::{Change, Owner, Plan, Rank};
 use super::tree::{Content, Tree, failed};
 use crate::exit::Exit;
 use crate::problem::Problem;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 /// Where it is, in the tree.
 pub(crate) const PATH: &str = "/var/lib/porthole/install.json";
@@ -52,6 +54,13 @@ pub(crate) struct Entry {
     pub(crate) edit: Edit,
 }
 
+impl Entry {
+    /// Whether it is a link that was changed, and not what it leads to.
+    pub(crate) fn is_link(&self) -> bool {
+        matches!(self.before, Kept::Link(_)) || matches!(self.after, Kept::Link(_))
+    }
+}
+
 /// All that was changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct State {
@@ -61,6 +70,18 @@ pub(crate) struct State {
     pub(crate) files: Vec<Entry>,
     /// Directories that were made, outermost first.
     pub(crate) directories: Vec<PathBuf>,
+    /// When what an engine reads was changed last.
+    #[serde(default)]
+    changed: Vec<Changed>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Changed {
+    engine: EngineName,
+    /// Its main configuration.
+    config: PathBuf,
+    /// In milliseconds since 1970.
+    at: u64,
 }
 
 impl Default for State {
@@ -70,6 +91,7 @@ impl Default for State {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             files: Vec::new(),
             directories: Vec::new(),
+            changed: Vec::new(),
         }
     }
 }
@@ -114,6 +136,10 @@ impl State {
             },
             None => Kept::of(change.before.as_ref()),
         };
+        if before == after && after != Kept::Program {
+            self.forget(&change.path);
+            return Ok(());
+        }
         let entry = Entry {
             path: change.path.clone(),
             rank: change.rank,
@@ -129,6 +155,29 @@ impl State {
         Ok(())
     }
 
+    /// Notes that what the plan's engines read has changed now.
+    pub(crate) fn has_changed(&mut self, plan: &Plan, engines: &[Engine]) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+        let at = u64::try_from(now).unwrap_or_default();
+        let is_changed =
+            |engine: &&Engine| plan.changes.iter().any(|change| change.owner == Owner::Engine(engine.name));
+        for engine in engines.iter().filter(is_changed) {
+            self.changed.retain(|changed| changed.engine != engine.name);
+            self.changed.push(Changed { engine: engine.name, config: engine.config.clone(), at });
+        }
+    }
+
+    /// When what an engine reads was changed last.
+    pub(crate) fn changed(&self, engine: EngineName) -> Option<SystemTime> {
+        let changed = self.changed.iter().find(|changed| changed.engine == engine)?;
+        Some(SystemTime::UNIX_EPOCH + Duration::from_millis(changed.at))
+    }
+
+    /// The main configuration of an engine that was changed.
+    pub(crate) fn config(&self, engine: EngineName) -> Option<&Path> {
+        self.changed.iter().find(|changed| changed.engine == engine).map(|changed| changed.config.as_path())
+    }
+
     /// Forgets a file that is as it was before us.
     pub(crate) fn forget(&mut self, path: &Path) {
         self.files.retain(|entry| entry.path != path);
@@ -139,13 +188,11 @@ impl State {
         let path = Path::new(PATH);
         let place = tree.locate(path)?;
         if self.is_empty() {
+            // Left by a run that was killed.
+            let _ = super::apply::draft_of(&place).map(std::fs::remove_file);
             return match std::fs::remove_file(&place) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(failed("remove", path, e)),
-                // Made for it, and for nothing else; who has put something there keeps it.
-                _ => {
-                    let _ = place.parent().map(std::fs::remove_dir);
-                    Ok(())
-                }
+                _ => Ok(()),
             };
         }
         let text = crate::output::json(self)?;
@@ -155,20 +202,41 @@ impl State {
     }
 }
 
-/// One installation at a time. Held until it is dropped.
-pub(crate) fn lock(tree: &Tree) -> Result<std::os::fd::OwnedFd, Problem> {
-    use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
-    let directory = Path::new(PATH).parent().unwrap_or(Path::new("/"));
-    let place = tree.locate(directory)?;
-    std::fs::create_dir_all(&place).map_err(|e| failed("make", directory, e))?;
-    let fd = openat(CWD, &place, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|e| failed("open", directory, e))?;
-    flock(&fd, FlockOperation::NonBlockingLockExclusive).map_err(|e| {
-        Problem::new(
-            Exit::Failed,
-            format!("lock {}: {e}", directory.display()),
-            "another installation is running: wait for it",
-        )
-    })?;
-    Ok(fd)
+/// One installation at a time, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _fd: std::os::fd::OwnedFd,
+    directory: PathBuf,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Where nothing is installed the directory is there only to be locked; who has put something into it keeps it.
+        let _ = std::fs::remove_dir(&self.directory);
+    }
+}
+
+/// Where the state is, alone.
+pub(crate) fn directory() -> &'static Path {
+    Path::new(PATH).parent().unwrap_or(Path::new("/"))
+}
+
+/// Waits for nobody: who comes second is told so.
+pub(crate) fn lock(tree: &Tree) -> Result<Lock, Problem> {
+    use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, fstat, openat, stat};
+    let path = directory();
+    let directory = tree.locate(path)?;
+    std::fs::create_dir_all(&directory).map_err(|e| failed("make", path, e))?;
+    let fd = openat(CWD, &directory, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|e| failed("open", path, e))?;
+    let busy = |cause: String| {
+        let remedy = "another installation is running: wait for it, then run this again";
+        Problem::new(Exit::Failed, format!("lock {}: {cause}", path.display()), remedy)
+    };
+    flock(&fd, FlockOperation::NonBlockingLockExclusive).map_err(|e| busy(e.to_string()))?;
+    let ours = fstat(&fd).map_err(|e| failed("look at", path, e))?;
+    if stat(&directory).is_ok_and(|now| (now.st_dev, now.st_ino) == (ours.st_dev, ours.st_ino)) {
+        return Ok(Lock { _fd: fd, directory });
+    }
+    Err(busy("it was removed meanwhile".to_owned()))
 }

@@ -88,7 +88,14 @@ impl Tree {
     /// The place of `path` on this machine, every symbolic link on the way followed within the tree, the last one too.
     /// What does not exist is in its parent's place.
     pub(crate) fn locate(&self, path: &Path) -> Result<PathBuf, Problem> {
-        self.resolve(path, 0).map_err(|errno| failed("find", path, errno))
+        self.resolve(path, 0).map_err(|errno| match errno {
+            Errno::NOENT => Problem::new(
+                crate::exit::Exit::Failed,
+                format!("{}: is, or is below, a link that leads nowhere", path.display()),
+                "make what it leads to, or remove the link, then run this again",
+            ),
+            errno => failed("find", path, errno),
+        })
     }
 
     fn resolve(&self, path: &Path, depth: usize) -> Result<PathBuf, Errno> {
@@ -102,7 +109,11 @@ impl Tree {
                     .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))
             }
             Err(Errno::NOENT) => match (path.parent(), path.file_name()) {
-                (Some(parent), Some(name)) => Ok(self.resolve(parent, depth + 1)?.join(name)),
+                (Some(parent), Some(name)) => {
+                    let place = self.resolve(parent, depth + 1)?.join(name);
+                    // One that leads nowhere in the tree may lead somewhere outside.
+                    if place.is_symlink() { Err(Errno::NOENT) } else { Ok(place) }
+                }
                 _ => Err(Errno::NOENT),
             },
             Err(errno) => Err(errno),
@@ -146,6 +157,11 @@ impl Tree {
             return Ok(Some(Content::Link { target }));
         }
         self.read(path)
+    }
+
+    /// What is at `path`: the link itself, or what it leads to.
+    pub(crate) fn look_as(&self, path: &Path, link: bool) -> Result<Option<Content>, Problem> {
+        if link { self.look(path) } else { self.read(path) }
     }
 
     /// The text at `path`, if there is a file.

@@ -10,25 +10,38 @@ use super::{Selection, report, restart};
 use crate::exit::{Exit, ExitCode};
 use crate::output::Format;
 use crate::problem::Problem;
-use std::path::PathBuf;
+use porthole_registry::config::Config;
+use porthole_registry::dissolve::Dissolved;
+use porthole_registry::registration::Registry;
+use porthole_registry::store::Store;
+use std::path::{Path, PathBuf};
+
+/// How long it waits for the registry's lock.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Runs the command.
 pub(super) fn run(selection: &Selection, tree: &Tree, format: Format) -> Result<ExitCode, Problem> {
-    if State::load(tree)?.is_empty() {
+    let lock = || super::state::lock(tree);
+    // There may be what a run has left that was killed before it did anything.
+    let locked = !selection.dry_run && tree.is_dir(super::state::directory());
+    let _lock = locked.then(lock).transpose()?;
+    let mut state = State::load(tree)?;
+    if state.is_empty() {
+        if locked {
+            state.save(tree)?;
+        }
         return report::nothing_installed(tree, format);
     }
-    let _lock = (!selection.dry_run).then(|| super::state::lock(tree)).transpose()?;
-    let mut state = State::load(tree)?;
     let engines: Vec<Engine> = EngineName::ALL
         .into_iter()
         .filter(|name| {
             state.files.iter().any(|entry| entry.owner == Owner::Engine(*name)) && selection.includes(*name)
         })
-        .filter_map(|name| Engine::find(tree, name, selection.config.as_deref(), None))
+        .filter_map(|name| Engine::find(tree, name, config_of(selection, &state, name), None))
         .collect();
     let mut taken = plan(selection, tree, &state, Phase::Config)?;
     for engine in &engines {
-        taken.reload(engine.name, engine.reload());
+        engine.plan_reload(tree, &state, &mut taken);
     }
     if selection.dry_run {
         let rest = plan(selection, tree, &state, Phase::Rest)?;
@@ -38,21 +51,44 @@ pub(super) fn run(selection: &Selection, tree: &Tree, format: Format) -> Result<
         return Ok(Exit::Done.into());
     }
     report::plan(&taken, &engines, false, format)?;
+    super::units::stop(tree, &taken)?;
     let applied = apply::apply(&taken, tree)?;
-    let ready = match restart::reload(tree, &taken, &engines, selection.restart) {
+    state.has_changed(&taken, &engines);
+    let verified = engines.iter().try_for_each(|engine| engine.verify(tree, &taken));
+    let read = verified
+        .map_err(|problem| (Vec::new(), problem))
+        .and_then(|()| restart::reload(tree, &taken, &engines, selection.restart));
+    let ready = match read {
         Ok(ready) => ready,
-        Err((touched, problem)) => return Err(restart::again(&touched, applied.revert(problem))),
+        Err((touched, problem)) => return Err(restart::again(tree, &touched, applied.revert(problem))),
     };
-    let mut restored = forget(&mut state, tree, &taken)?;
+    forget(&mut state, tree, &taken)?;
     state.save(tree)?;
     // Only now: the engines that could be told no longer call any of it.
     let rest = plan(selection, tree, &state, Phase::Rest)?;
     apply::apply(&rest, tree)?;
-    restored.extend(forget(&mut state, tree, &rest)?);
-    apply::sweep(tree, &mut state, &restored);
+    forget(&mut state, tree, &rest)?;
+    apply::sweep(tree, &mut state);
     state.save(tree)?;
-    report::uninstalled(&taken, &rest, &ready, &state, format)?;
+    let dissolved = if state.files.is_empty() && tree.is_live() { dissolve()? } else { None };
+    report::uninstalled(&taken, &rest, &ready, &state, dissolved, format)?;
     Ok(Exit::Done.into())
+}
+
+/// Takes all pins and records away: nobody is left to remove them when their pods end.
+fn dissolve() -> Result<Option<Dissolved>, Problem> {
+    let (config, _) = Config::load(None);
+    let Some(store) = Store::open(&config.run_dir)? else { return Ok(None) };
+    // Pins are where pid 1 sees them.
+    crate::inventory::host()?
+        .enter_mount_namespace()
+        .map_err(|errno| Problem::failed(format!("enter the host's mount namespace: {errno}")))?;
+    Ok(Some(Registry::new(store, config.netns_dir).dissolve(PATIENCE)?))
+}
+
+/// The engine's configuration: where it was when it was installed for.
+fn config_of<'a>(selection: &'a Selection, state: &'a State, name: EngineName) -> Option<&'a Path> {
+    state.config(name).or(selection.config.as_deref())
 }
 
 /// Uninstalling is done in two steps, with the engines' reload between.
@@ -76,12 +112,20 @@ fn plan(selection: &Selection, tree: &Tree, state: &State, phase: Phase) -> Resu
     let remains = |entry: &Entry| matches!(entry.owner, Owner::Engine(name) if !selection.includes(name));
     let some_remain = state.files.iter().any(remains);
     for entry in state.files.iter().filter(|entry| phase.includes(entry.rank)) {
-        let selected = match entry.owner {
-            Owner::Engine(name) => selection.includes(name),
-            Owner::Porthole => !some_remain,
-        };
-        if !selected {
-            continue;
+        match entry.owner {
+            Owner::Porthole if some_remain => continue,
+            Owner::Porthole => {}
+            Owner::Engine(name) => {
+                let readers = super::engine::readers(tree, entry, name);
+                let other = readers.iter().find(|name| !selection.includes(**name));
+                if !readers.iter().any(|name| selection.includes(*name)) {
+                    continue;
+                }
+                if let Some(other) = other {
+                    plan.kept.push((entry.path.clone(), format!("{other} reads it too")));
+                    continue;
+                }
+            }
         }
         if let Some(reason) = super::engine::still_needed(tree, state, entry)? {
             plan.kept.push((entry.path.clone(), reason));
@@ -90,7 +134,7 @@ fn plan(selection: &Selection, tree: &Tree, state: &State, phase: Phase) -> Resu
             }
             continue;
         }
-        let current = tree.look(&entry.path)?;
+        let current = tree.look_as(&entry.path, entry.is_link())?;
         let after = before_us(entry, current.as_ref())?;
         if after != current {
             plan.changes.push(Change {
@@ -107,7 +151,7 @@ fn plan(selection: &Selection, tree: &Tree, state: &State, phase: Phase) -> Resu
 }
 
 /// What the file is to be: as it was before us where nobody else has touched it, else without what is ours.
-fn before_us(entry: &Entry, current: Option<&Content>) -> Result<Option<Content>, Problem> {
+pub(super) fn before_us(entry: &Entry, current: Option<&Content>) -> Result<Option<Content>, Problem> {
     let Some(content) = current else { return Ok(None) };
     if entry.before.is(current) {
         return Ok(current.cloned());
@@ -130,27 +174,26 @@ fn before_us(entry: &Entry, current: Option<&Content>) -> Result<Option<Content>
     }
 }
 
-/// Forgets the files that are as they were, and returns them.
-fn forget(state: &mut State, tree: &Tree, plan: &Plan) -> Result<Vec<PathBuf>, Problem> {
+/// Forgets the files that are as they were, and removes what was put beside them.
+fn forget(state: &mut State, tree: &Tree, plan: &Plan) -> Result<(), Problem> {
     let kept = |path: &PathBuf| plan.kept.iter().any(|(kept, _)| kept == path);
-    let mut restored = Vec::new();
     for change in plan.changes.iter().filter(|change| !kept(&change.path)) {
         let entry = state.entry(&change.path).cloned();
         state.forget(&change.path);
         // Where somebody else has written into the file, the backup is the only way back to what it was.
         if entry.is_some_and(|entry| entry.before.is(change.after.as_ref())) {
-            restored.push(change.path.clone());
+            apply::tidy(tree, &change.path);
         }
     }
     // What was gone or as before already.
     for entry in state.files.clone() {
-        let current = tree.look(&entry.path)?;
+        let current = tree.look_as(&entry.path, entry.is_link())?;
         if !kept(&entry.path)
             && (current.is_none() || (entry.before.is(current.as_ref()) && entry.before != entry.after))
         {
             state.forget(&entry.path);
-            restored.push(entry.path);
+            apply::tidy(tree, &entry.path);
         }
     }
-    Ok(restored)
+    Ok(())
 }

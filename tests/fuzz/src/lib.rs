@@ -2,13 +2,17 @@
 
 use std::path::Path;
 
+use porthole_registry::adopt::{parse_crun_status, parse_runc_state};
 use porthole_registry::config::Config;
 use porthole_registry::container_id::ContainerId;
+use porthole_registry::hook_entry::{self, HookPath};
 use porthole_registry::identity::{Files, Identity, NoFiles, identify};
+use porthole_registry::json_edit::Document;
 use porthole_registry::naming::{PinName, Template, candidates, sanitize};
 use porthole_registry::oci::{Spec, State};
 use porthole_registry::record::Record;
 use porthole_registry::text::clean;
+use serde_json::json;
 
 /// What separates the parts of an input that has several: no byte of UTF-8.
 pub const SEPARATOR: u8 = 0xff;
@@ -54,6 +58,22 @@ pub fn config(data: &[u8]) {
     }
 }
 
+/// Reads `data` as what runc and crun write of a container.
+pub fn runtime_state(data: &[u8]) {
+    let id = ContainerId::parse("c1").expect("an id");
+    for read in [parse_runc_state(id.clone(), data), parse_crun_status(id.clone(), data)] {
+        match read {
+            Ok(candidate) => {
+                assert_eq!(candidate.id, id);
+                assert!(candidate.process.is_some_and(|claim| claim.pid > 1));
+                assert!(candidate.bundle.is_absolute());
+                assert!(!candidate.bundle.components().any(|c| c == std::path::Component::ParentDir));
+            }
+            Err(cause) => is_printable(&cause),
+        }
+    }
+}
+
 /// Identifies the container of a state, a `config.json` and the content of every file that is asked for.
 pub fn identity(data: &[u8]) {
     let mut parts = data.splitn(3, |&b| b == SEPARATOR);
@@ -87,6 +107,66 @@ pub fn naming(data: &[u8]) {
             }
         }
         Err(e) => is_printable(&e.to_string()),
+    }
+}
+
+/// Changes a document of somebody else, and takes the change back.
+pub fn json_edit(data: &[u8]) {
+    let Some(before) = str::from_utf8(data).ok().and_then(|text| Document::parse(text.to_owned()).ok())
+    else {
+        return;
+    };
+    let is_sound = |document: &Document| {
+        assert_eq!(Document::parse(document.as_str().to_owned()).as_ref(), Ok(document))
+    };
+    for path in [&["a"][..], &["hooks", "poststop"], &["a", "b", "c"]] {
+        let made = (1..=path.len()).find(|depth| before.get(&path[..*depth]) == Ok(None));
+        let mut document = before.clone();
+        match document.set(path, &json!({ "x": [1, {}], "y": null })) {
+            Err(_) => assert_eq!(document, before),
+            Ok(()) => {
+                is_sound(&document);
+                assert_eq!(document.remove(path), Ok(true));
+                is_sound(&document);
+                // Where null was, an object is now; else what was made goes with the first of its keys.
+                if let Some(depth) = made.filter(|depth| !is_null(&before, &path[..depth - 1])) {
+                    document.remove(&path[..depth]).expect("what is there can be removed");
+                    is_sound(&document);
+                    assert_same(document.as_str(), before.as_str());
+                }
+            }
+        }
+        let mut document = before.clone();
+        match document.push(path, &json!({ "ours": 1e3 })) {
+            Err(_) => assert_eq!(document, before),
+            Ok(()) => {
+                is_sound(&document);
+                document.retain(path, |element| element.get("ours").is_none()).expect("an array is there");
+                is_sound(&document);
+            }
+        }
+    }
+    let hook = HookPath::parse(Path::new("/x/porthole-hook")).expect("a path");
+    let mut document = before.clone();
+    if hook_entry::add(&mut document, &hook).is_ok() {
+        is_sound(&document);
+        assert_eq!(hook_entry::add(&mut document, &hook), Ok(false));
+        assert_eq!(hook_entry::remove(&mut document), Ok(true));
+        is_sound(&document);
+        assert_eq!(hook_entry::remove(&mut document), Ok(false));
+    }
+}
+
+fn is_null(document: &Document, path: &[&str]) -> bool {
+    document.get(path) == Ok(Some("null"))
+}
+
+/// The same text; an object that was empty over several lines may have lost them.
+fn assert_same(found: &str, before: &str) {
+    if found != before {
+        let packed = |text: &str| text.split_ascii_whitespace().collect::<String>();
+        assert_eq!(packed(found), packed(before));
+        assert!(before.split('{').any(|part| part.trim_start().starts_with('}')), "{found:?} {before:?}");
     }
 }
 

@@ -90,13 +90,17 @@ fn engines_pin_beside_ours_is_left_alone(node: &Node, runtime: Runtime) {
     node.expect_silence("pins side by side");
 }
 
-fn sandbox_and_its_containers_are_one_pod(node: &Node, runtime: Runtime) {
-    // A wrapped runtime sees the sandbox too: it joins the engine's pin, the others join the sandbox.
-    let engine = EnginePin::new_netns("/run/engine-netns/cni-2");
+/// As a wrapped runtime sees it: it joins the engine's pin.
+fn hooked_sandbox(node: &Node, runtime: Runtime, engine: &EnginePin) -> Container {
     let mut annotations = porthole_tests::bundle::containerd_annotations("shop", "web-0", "");
     annotations.remove("io.kubernetes.cri.container-name");
     annotations.insert("io.kubernetes.cri.container-type".to_owned(), "sandbox".into());
-    let sandbox = Container::run(runtime, &Bundle::new(node).annotations(&annotations).netns(engine.path()));
+    Container::run(runtime, &Bundle::new(node).annotations(&annotations).netns(engine.path()))
+}
+
+fn sandbox_and_its_containers_are_one_pod(node: &Node, runtime: Runtime) {
+    let engine = EnginePin::new_netns("/run/engine-netns/cni-2");
+    let sandbox = hooked_sandbox(node, runtime, &engine);
     assert_eq!(node.record(sandbox.id()).expect("recorded")["kind"], "sandbox");
     let path = format!("/proc/{}/ns/net", sandbox.pid());
     let app = Container::run(runtime, &Bundle::of_pod(node, "shop", "web-0", "app", &path));
@@ -108,6 +112,26 @@ fn sandbox_and_its_containers_are_one_pod(node: &Node, runtime: Runtime) {
     sandbox.delete();
     assert_eq!(node.pins(), Vec::<String>::new());
     node.expect_silence("a pod with its sandbox");
+}
+
+fn a_sandbox_that_ends_takes_the_pin_of_an_empty_pod_along(node: &Node, runtime: Runtime) {
+    let engine = EnginePin::new_netns("/run/engine-netns/cni-3");
+    let sandbox = hooked_sandbox(node, runtime, &engine);
+    sandbox.kill();
+    sandbox.delete();
+    assert_eq!(node.pins(), Vec::<String>::new(), "the engine's own is still there");
+    // Not of one that has a container left.
+    let sandbox = hooked_sandbox(node, runtime, &engine);
+    let app = Container::run(runtime, &Bundle::of_pod(node, "shop", "web-0", "app", engine.path()));
+    sandbox.kill();
+    sandbox.delete();
+    assert_eq!(node.pin("web-0"), Some(engine.netns()));
+    app.delete();
+    assert_eq!(node.pins(), ["web-0"]);
+    engine.remove();
+    assert_eq!(tools::reconcile().len(), 1);
+    assert_eq!(node.pins(), Vec::<String>::new());
+    node.expect_silence("a pod that ended with its sandbox");
 }
 
 fn joining_by_our_own_pin_does_not_keep_it_for_ever(node: &Node, runtime: Runtime) {
@@ -143,6 +167,7 @@ on_every_runtime!(
     pin_goes_at_once_when_the_engines_pin_went_before,
     engines_pin_beside_ours_is_left_alone,
     sandbox_and_its_containers_are_one_pod,
+    a_sandbox_that_ends_takes_the_pin_of_an_empty_pod_along,
     joining_by_our_own_pin_does_not_keep_it_for_ever,
     pod_made_again_under_its_name_gets_its_name,
 );

@@ -67,7 +67,7 @@ fn an_error_as_json_has_a_code(node: &Node) {
         (&["web-0", "--", "no-such-command"], "command_not_found"),
         (&["web-0", "--", "/etc/passwd"], "command_not_executable"),
         (&["-U", "web-0", "true"], "inspect"),
-        (&["-Z", "web-0", "true"], "usage"),
+        (&["-Z", "web-0", "true"], "security_context"),
     ] {
         let outcome = tools::porthole(&[&["-o", "json", "exec"], words].concat());
         let report: Value = serde_json::from_str(&outcome.stderr).unwrap_or_else(|_| panic!("{outcome:?}"));

@@ -11,6 +11,7 @@ mod ids;
 mod namespaces;
 mod processes;
 mod profiles;
+mod seccomp;
 mod setting;
 mod terminal;
 mod view;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod binaries;
 mod containerd;
 mod docker;
 mod podman;

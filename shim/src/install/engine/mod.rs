@@ -12,6 +12,7 @@ use super::{Method, Programs};
 use crate::problem::Problem;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// An engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
@@ -129,21 +130,60 @@ impl Engine {
     }
 
     /// What it has to do to read a changed configuration.
-    pub(crate) fn reload(&self) -> Reload {
+    pub(crate) fn reload(&self, tree: &Tree, plan: &Plan) -> Reload {
         match self.name {
             EngineName::Containerd => Reload::Restart,
             EngineName::Docker => Reload::Signal,
-            EngineName::CriO | EngineName::Podman => Reload::Nothing,
+            EngineName::CriO | EngineName::Podman => hooks_d::reload(self, tree, plan),
+        }
+    }
+
+    /// Plans what it has to do after the changes of the plan, or after those of a run before that it has not read.
+    pub(crate) fn plan_reload(&self, tree: &Tree, state: &State, plan: &mut Plan) {
+        let reload = self.reload(tree, plan);
+        plan.reload(self.name, reload);
+        let planned = plan.reloads.iter().any(|(name, _)| *name == self.name);
+        let is_behind = || match self.name {
+            EngineName::Docker => docker::is_behind(self, tree),
+            EngineName::Containerd => containerd::is_behind(self, tree, state),
+            EngineName::CriO | EngineName::Podman => false,
+        };
+        if !planned && is_behind() {
+            plan.reloads.push((self.name, reload));
         }
     }
 
     /// Whether the running engine answers, and has read its configuration. Says what is wrong.
-    pub(crate) fn check(&self, tree: &Tree) -> Result<(), Problem> {
+    /// `since` is when it was told to.
+    pub(crate) fn check(&self, tree: &Tree, since: SystemTime) -> Result<(), Problem> {
         match self.name {
-            EngineName::Containerd => containerd::check(self, tree),
-            EngineName::Docker => docker::check(self),
-            EngineName::CriO | EngineName::Podman => Ok(()),
+            EngineName::Containerd => containerd::answers(self, tree, since),
+            EngineName::Docker => docker::check(self, tree),
+            EngineName::CriO | EngineName::Podman => hooks_d::check(self, tree),
         }
+    }
+}
+
+impl Engine {
+    /// Whether the changed files say what they are meant to, asked before anything reads them.
+    pub(crate) fn verify(&self, tree: &Tree, plan: &Plan) -> Result<(), Problem> {
+        match self.name {
+            EngineName::Containerd => containerd::verify(self, tree, plan),
+            EngineName::CriO | EngineName::Podman | EngineName::Docker => Ok(()),
+        }
+    }
+
+    /// Whether there is somebody to wait for, who was started at `since` or later.
+    pub(crate) fn is_there(&self, tree: &Tree, since: SystemTime) -> bool {
+        self.name != EngineName::Containerd || containerd::is_there(self, tree, since)
+    }
+}
+
+/// The engines that read a file of one engine's.
+pub(crate) fn readers(tree: &Tree, entry: &Entry, owner: EngineName) -> Vec<EngineName> {
+    match owner {
+        EngineName::CriO | EngineName::Podman => hooks_d::readers(tree, entry, owner),
+        EngineName::Containerd | EngineName::Docker => vec![owner],
     }
 }
 
@@ -178,9 +218,7 @@ const fn default_config(name: EngineName) -> &'static str {
 
 /// Asks a program of the tree for its version.
 fn ask_version(tree: &Tree, program: &Path) -> Option<Version> {
-    let place = tree.locate(program).ok()?;
-    let output = super::run::output(&place, &["--version"]).ok()?;
-    Version::find(&output)
+    Version::find(&super::run::in_tree(tree, program, &["--version"]).ok()?)
 }
 
 #[cfg(test)]

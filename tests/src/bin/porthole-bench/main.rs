@@ -6,6 +6,7 @@ mod flat;
 mod hook;
 mod list;
 mod measure;
+mod pod_start;
 mod pods;
 mod programs;
 mod report;
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // Panics with what is missing, and how to install it.
-    if !need::all(&["root", "ip", "runc", "crun", "busybox", "nsenter", "unshare", "gcc"]) {
+    if !need::all(&["root", "ip", "runc", "crun", "busybox", "nsenter", "unshare", "gcc", "containerd"]) {
         return ExitCode::FAILURE;
     }
     let built = Programs::build();
@@ -64,6 +65,8 @@ fn measure_all(node: &Node) {
     hook::measure(&programs, node, effort, &mut report);
     step("runc, crun");
     runtimes::measure(node, effort, &mut report);
+    step("pods of containerd");
+    pod_start::measure(&programs, node, effort, &mut report);
     let mut everything: Vec<Pods> = Vec::new();
     let mut empty = flat::EmptyNode::start();
     let (mut exec, mut list) = (exec::Results::default(), list::Results::default());

@@ -65,6 +65,13 @@ impl Series {
         median(self.rounds.iter().flatten().copied().collect())
     }
 
+    /// What 99 of 100 samples are no slower than, in seconds.
+    pub fn p99(&self) -> f64 {
+        let mut samples: Vec<_> = self.rounds.iter().flatten().copied().collect();
+        samples.sort_by(f64::total_cmp);
+        samples.get((samples.len() * 99).div_ceil(100).saturating_sub(1)).copied().unwrap_or(f64::NAN)
+    }
+
     /// The ratio to `other`, which was measured in turn with this one.
     pub fn against(&self, other: &Self) -> Ratio {
         let of_rounds: Vec<_> = self
@@ -162,6 +169,13 @@ mod tests {
         assert_eq!(median(vec![4.0, 1.0, 3.0, 2.0]), 2.5);
         assert_eq!(median(vec![7.0]), 7.0);
         assert!(median(Vec::new()).is_nan());
+    }
+
+    #[test]
+    fn of_fifty_samples_the_slowest_is_the_ninety_ninth_hundredth() {
+        let samples = |count: u32| Series { rounds: vec![(1..=count).map(f64::from).collect()] };
+        assert_eq!(samples(50).p99(), 50.0);
+        assert_eq!(samples(200).p99(), 198.0);
     }
 
     #[test]

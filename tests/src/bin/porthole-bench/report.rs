@@ -78,6 +78,13 @@ impl Report {
     }
 }
 
+/// A row of facts: how much more of something there is after than before, which is to be nothing.
+pub fn fact(what: &str, before: usize, after: usize) -> [String; 4] {
+    let verdict = if before == after { "held" } else { "**missed**" };
+    let change = i64::try_from(after).unwrap_or(0) - i64::try_from(before).unwrap_or(0);
+    [what.to_owned(), change.to_string(), "0".to_owned(), verdict.to_owned()]
+}
+
 const METHOD: &str = "\
 # Benchmarks
 

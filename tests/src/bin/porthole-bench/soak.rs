@@ -5,7 +5,7 @@ use porthole_tests::{Node, leaks};
 use crate::measure::Effort;
 use crate::pods::Pods;
 use crate::programs::Programs;
-use crate::report::Report;
+use crate::report::{Report, fact};
 
 const AT_ONCE: usize = 8;
 const CYCLES: usize = 10_000;
@@ -35,19 +35,13 @@ pub fn measure(programs: &Programs, node: &Node, effort: Effort, report: &mut Re
     let mut facts: Vec<_> = names
         .iter()
         .zip(before.into_iter().zip(after))
-        .map(|(what, (before, after))| row(what, before, after))
+        .map(|(what, (before, after))| fact(what, before, after))
         .collect();
-    facts.push(row("lines in the log", 0, lines));
+    facts.push(fact("lines in the log", 0, lines));
     let text = format!(
         "{cycles} times createRuntime and poststop, {AT_ONCE} at once: what is there after, and was not before."
     );
     report.facts("Nothing is left", &text, &facts);
-}
-
-fn row(what: &str, before: usize, after: usize) -> [String; 4] {
-    let verdict = if before == after { "held" } else { "**missed**" };
-    let change = i64::try_from(after).unwrap_or(0) - i64::try_from(before).unwrap_or(0);
-    [what.to_owned(), change.to_string(), "0".to_owned(), verdict.to_owned()]
 }
 
 fn count(node: &Node) -> [usize; 3] {

@@ -2,16 +2,17 @@
 
 use crate::failure::Failure;
 use crate::watchdog::{self, Step};
-use crate::{bundle, input, log};
+use crate::{LOG, bundle, input};
 use porthole_registry::config::Config;
 use porthole_registry::container_id::ContainerId;
 use porthole_registry::deadline::Deadline;
 use porthole_registry::host::Host;
-use porthole_registry::identity::{Disk, identify};
+use porthole_registry::identity::{Disk, Identity, identify};
 use porthole_registry::naming::candidates;
-use porthole_registry::observe::{Subject, holder, observe, refresh};
+use porthole_registry::observe::{Final, Subject, holder, observe};
 use porthole_registry::oci::{Spec, State};
 use porthole_registry::process::Process;
+use porthole_registry::record::Record;
 use porthole_registry::registration::{Registration, Registry};
 use porthole_registry::stage::Stage;
 use porthole_registry::store::Store;
@@ -51,12 +52,18 @@ struct Call<'a> {
     state: State,
 }
 
+/// What is read of a container's configuration and of its engine's files.
+struct Names {
+    spec: Result<Spec, Failure>,
+    identity: Identity,
+}
+
 impl Call<'_> {
     fn run(&self, failures: &mut Vec<Failure>) -> Result<(), Failure> {
         match self.stage {
             Stage::CreateRuntime | Stage::Prestart | Stage::Adopt => {
                 let process = self.process()?;
-                self.register(&process, failures)
+                self.register(&process, self.names(), failures)
             }
             Stage::Poststart => match self.process() {
                 Ok(process) => self.refresh(&process, failures),
@@ -109,10 +116,21 @@ impl Call<'_> {
         })
     }
 
-    fn register(&self, process: &Process, failures: &mut Vec<Failure>) -> Result<(), Failure> {
+    /// What only the runtime's mount namespace may show.
+    fn names(&self) -> Names {
+        let spec = self.spec();
+        let identity = identify(&self.state, spec.as_ref().ok(), &Disk);
+        Names { spec, identity }
+    }
+
+    fn register(
+        &self,
+        process: &Process,
+        Names { spec, identity }: Names,
+        failures: &mut Vec<Failure>,
+    ) -> Result<(), Failure> {
         let host = self.host()?;
-        let spec = self.spec().map_err(|failure| failures.push(failure)).ok();
-        let identity = identify(&self.state, spec.as_ref(), &Disk);
+        let spec = spec.map_err(|failure| failures.push(failure)).ok();
         let candidates = candidates(&self.config.pin_name, &identity, &self.id);
         let subject = Subject {
             id: self.id.clone(),
@@ -135,22 +153,32 @@ impl Call<'_> {
 
     fn refresh(&self, process: &Process, failures: &mut Vec<Failure>) -> Result<(), Failure> {
         let host = self.host()?;
-        // Not entered: registered without a pin, as createRuntime has said already.
-        drop(self.enter_host(&host));
+        // Read for the case that the container is not registered, and read late where that makes no difference: most are.
+        let mut names = None;
+        if let Ok(Some(other)) = host.other_mount_namespace() {
+            names = Some(self.names());
+            // Not entered: registered without a pin, as createRuntime has said already.
+            let _ = other.enter();
+        }
         let store = Store::create(&self.config.run_dir).map_err(|error| self.failure(&error))?;
+        let is_of = |record: &Record| record.pid == process.pid() && record.pid_start == process.start();
         match store.record(&self.id) {
-            Ok(Some(mut record)) if record.pid == process.pid() && record.pid_start == process.start() => {
-                refresh(&mut record, process, self.stage);
+            Ok(Some(record)) if is_of(&record) => {
+                let found = Final::observe(process);
                 self.change(Ok(store), |registry, lock| match registry.store.record(&self.id)? {
+                    // As it is now: reconcile may have given it another pin since.
+                    Some(mut record) if is_of(&record) => {
+                        found.write(&mut record, self.stage);
+                        registry.update(&lock, &record)
+                    }
                     // Released since we looked: by a poststop that was quicker.
-                    None => Ok(()),
-                    Some(_) => registry.update(&lock, &record),
+                    _ => Ok(()),
                 })
             }
             // Ended, and its number is another process's by now, which is not to be recorded in its place.
             Ok(Some(record)) if record.pid == process.pid() => Ok(()),
             // Missed so far, or of an earlier life.
-            _ => self.register(process, failures),
+            _ => self.register(process, names.unwrap_or_else(|| self.names()), failures),
         }
     }
 
@@ -180,7 +208,7 @@ impl Call<'_> {
             watchdog::at(Step::Apply);
             // Other pods' pins: what goes wrong with them is told, and is no failure of this container.
             if let Err(error) = registry.sweep(&lock, usize::try_from(std::process::id()).unwrap_or(0)) {
-                log::line(&Failure::of("sweep of idle pins".to_owned(), &error).to_string());
+                LOG.line(&Failure::of("sweep of idle pins".to_owned(), &error).to_string());
             }
             change(&registry, lock)
         };

@@ -3,8 +3,9 @@
 //! A system call that does not return (a dead file system) cannot be polled with a deadline, and a panic or a stack
 //! overflow would end in SIGABRT. Handlers here call nothing that allocates or locks.
 
-use crate::log::Line;
-use crate::sys;
+use crate::LOG;
+use porthole_hook::log::Line;
+use porthole_hook::sys;
 use porthole_registry::config::{Config, OnError};
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
@@ -106,7 +107,7 @@ extern "C" fn crashed(_: i32) {
 }
 
 fn begin() -> Line {
-    let mut line = Line::new();
+    let mut line = LOG.begin();
     let length = ID_LENGTH.load(Ordering::Acquire);
     if length > 0 {
         line.push(b"container ");

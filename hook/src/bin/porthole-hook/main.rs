@@ -10,23 +10,26 @@ mod bundle;
 mod failure;
 mod input;
 mod invocation;
-mod log;
 mod stages;
-mod sys;
 mod watchdog;
 
 use failure::Failure;
 use invocation::Invocation;
+use porthole_hook::log::{self, Log};
 use porthole_registry::config::{Config, OnError};
 use porthole_registry::deadline::Deadline;
 use rustix::fs::Mode;
 
+/// Where failures are told.
+const LOG: Log = Log::of("porthole-hook");
 /// The status of a run that did what it could.
 const DONE: u8 = 0;
 /// The status of a failed run, for those who want a failure of the hook to fail the container.
 const FAILED: u8 = 1;
 
-/// Runs the hook; see `sys` for who calls it.
+porthole_hook::start!(run);
+
+/// Runs the hook.
 fn run() -> u8 {
     // Some runtimes call hooks with umask 0, some sites set 077: the modes below are meant as they are written.
     rustix::process::umask(Mode::from_raw_mode(0o022));
@@ -42,7 +45,7 @@ fn run() -> u8 {
             // What can be ended in order ends a little before the watchdog bites.
             let deadline = Deadline::after(config.deadline * 9 / 10);
             for problem in problems {
-                log::line(&format!("configuration: {problem}; its default is used"));
+                LOG.line(&format!("configuration: {problem}; its default is used"));
             }
             let result = stages::run(stage, &config, deadline);
             verdict(result, config.on_error)
@@ -59,9 +62,9 @@ fn verdict(result: Result<(), Vec<Failure>>, on_error: OnError) -> u8 {
     let Err(failures) = result else { return DONE };
     for failure in failures {
         let line = failure.to_string();
-        log::line(&line);
+        LOG.line(&line);
         if on_error == OnError::Fail {
-            log::to_stderr(&line);
+            LOG.to_stderr(&line);
         }
     }
     match on_error {

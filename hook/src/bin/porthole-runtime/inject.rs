@@ -1,0 +1,110 @@
+//! Adding the hook to a bundle's configuration: read, add, write beside it, rename.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use porthole_hook::bundle;
+use porthole_registry::hook_entry::{self, HookPath};
+use porthole_registry::json_edit::Document;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{
+    Access, AtFlags, CWD, Gid, Mode, OFlags, Stat, Uid, XattrFlags, access, fchmod, fchown, fgetxattr,
+    flistxattr, fsetxattr, openat, renameat, unlinkat,
+};
+use rustix::io::{Errno, Result};
+
+use crate::command::Create;
+
+/// The hook where it is not named and not beside the wrapper.
+const HOOK: &str = "/usr/libexec/porthole/porthole-hook";
+
+/// Attributes that a new file gets by what it is, and those that vouch for the old content.
+const NOT_COPIED: [&[u8]; 3] = [b"security.ima", b"security.evm", b"security.capability"];
+
+/// More than a label or a list of names takes: xattr(7).
+const LONGEST_ATTRIBUTE: usize = 64 << 10;
+
+/// Adds the hook to the configuration of what is about to be made.
+///
+/// # Errors
+/// Says why not; the configuration is as it was.
+pub(crate) fn into(create: &Create, hook: Option<&Path>) -> std::result::Result<(), String> {
+    let hook = HookPath::parse(&hook.map_or_else(default_hook, Path::to_owned)).map_err(|e| e.to_string())?;
+    let (dir, name) = match (create.config.parent(), create.config.file_name()) {
+        (Some(dir), Some(name)) if dir.as_os_str().is_empty() => (Path::new("."), name),
+        (Some(dir), Some(name)) => (dir, name),
+        _ => return Err("names no file".to_owned()),
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = openat(CWD, dir, flags, Mode::empty()).map_err(|e| e.to_string())?;
+    let (file, stat) = bundle::open(&dir, Path::new(name), OFlags::NOFOLLOW).map_err(|e| e.to_string())?;
+    let text = String::from_utf8(bundle::read(&file, &stat).map_err(|e| e.to_string())?);
+    let text = text.map_err(|_| "is not UTF-8")?;
+    let mut document = Document::parse(text).map_err(|e| e.to_string())?;
+    if hook_entry::add(&mut document, &hook).map_err(|e| e.to_string())? {
+        let told = |(step, errno)| format!("{step} beside it: {errno}");
+        replace(&dir, name, &file, &stat, document.as_str()).map_err(told)?;
+    }
+    Ok(())
+}
+
+/// The hook beside the wrapper, else where it is installed.
+fn default_hook() -> PathBuf {
+    let beside = std::env::current_exe().ok().map(|wrapper| wrapper.with_file_name(hook_entry::PROGRAM));
+    beside.filter(|hook| access(hook, Access::EXEC_OK).is_ok()).unwrap_or_else(|| HOOK.into())
+}
+
+/// Puts `text` in the place of the file `name`, with everything but the content as the old one has it.
+fn replace(
+    dir: &OwnedFd,
+    name: &OsStr,
+    old: &File,
+    stat: &Stat,
+    text: &str,
+) -> std::result::Result<(), (&'static str, Errno)> {
+    let temporary = format!(".{}.porthole-{}", name.display(), std::process::id());
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let new = openat(dir, &temporary, flags, Mode::RUSR | Mode::WUSR).map_err(|e| ("create a file", e))?;
+    let done = fill(new, old, stat, text).map_err(|e| ("write a file", e)).and_then(|()| {
+        renameat(dir, &temporary, dir, name).map_err(|e| ("rename a file", e)) // COMMIT
+    });
+    if done.is_err() {
+        // If that fails too, it goes with the bundle.
+        let _ = unlinkat(dir, &temporary, AtFlags::empty());
+    }
+    done
+}
+
+fn fill(new: OwnedFd, old: &File, stat: &Stat, text: &str) -> Result<()> {
+    fchown(&new, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
+    fchmod(&new, Mode::from_raw_mode(stat.st_mode))?;
+    copy_attributes(old, &new)?;
+    let mut new = File::from(new);
+    // No fsync: a bundle that a crash of the machine leaves is made anew.
+    new.write_all(text.as_bytes()).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))
+}
+
+/// The labels of security modules.
+fn copy_attributes(old: impl AsFd, new: impl AsFd) -> Result<()> {
+    let mut names = [0; 1024];
+    let names = match flistxattr(&old, &mut names) {
+        Ok(0) | Err(Errno::NOTSUP) => return Ok(()),
+        Ok(length) => names[..length].to_vec(),
+        Err(Errno::RANGE) => {
+            let mut names = vec![0; LONGEST_ATTRIBUTE];
+            let length = flistxattr(&old, &mut names)?;
+            names.truncate(length);
+            names
+        }
+        Err(errno) => return Err(errno),
+    };
+    let is_copied = |name: &&[u8]| name.starts_with(b"security.") && !NOT_COPIED.contains(name);
+    for name in names.split(|byte| *byte == 0).filter(is_copied) {
+        let mut value = vec![0; LONGEST_ATTRIBUTE];
+        let length = fgetxattr(&old, name, &mut value)?;
+        fsetxattr(&new, name, &value[..length], XattrFlags::empty())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,301 @@
+//! Each engine on this node: whether it is configured to call the hook, and runs with that configuration.
+
+pub(super) mod containerd;
+mod daemon;
+mod docker;
+pub(super) mod hooks_d;
+
+use super::check::{Check, Finding, few};
+use super::{Setting, Subject};
+use crate::exit::Exit;
+use crate::install::engine::{Engine, EngineName};
+use crate::install::plan::Owner;
+use crate::install::state::State;
+use crate::install::tree::Tree;
+use crate::problem::Problem;
+use daemon::{Daemon, Written};
+use porthole_registry::hook_entry::{PROGRAM, STAGES, is_ours};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+use std::time::SystemTime;
+
+pub(super) const SUBJECT: Subject = Subject { checks: &["engine-hook", "engine-loaded", "hooks-d"], look };
+
+/// How long an engine may take to answer, so that one that hangs costs only its own line.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// How an engine calls the hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Form {
+    /// By the program itself: one that is gone fails every container.
+    Direct,
+    /// By something that looks first whether it is there.
+    Guard,
+}
+
+/// What an engine's configuration says.
+#[derive(Debug, Default)]
+pub(super) struct Wiring {
+    /// None where nothing calls the hook.
+    pub(super) form: Option<Form>,
+    /// By what, for people.
+    pub(super) how: String,
+    /// Containers that do without.
+    pub(super) gaps: Vec<String>,
+    /// Why nothing has to call the hook.
+    pub(super) unused: Option<&'static str>,
+    /// Files that its daemon reads when it starts, and not later.
+    pub(super) files: Vec<PathBuf>,
+}
+
+fn look(setting: &Setting) -> Vec<Check> {
+    let state = setting.state();
+    let mut checks = Vec::new();
+    for name in EngineName::ALL {
+        let found = Engine::find(&setting.tree, name, config_of(&state, name).as_deref(), None);
+        let Some(engine) = found else { continue };
+        checks.extend(one(&engine, setting, &state));
+    }
+    if checks.is_empty() {
+        let evidence = "no container engine is on this node";
+        let remedy = "install one; containers that a runtime is given by hand are registered if their bundle has the hook";
+        checks.push(Check::warn("engine-hook", "engines", evidence, remedy));
+    }
+    checks.extend(hooks_d::look(setting));
+    checks
+}
+
+/// The configuration that was installed into, where the operator said that it is elsewhere.
+fn config_of(state: &State, name: EngineName) -> Option<PathBuf> {
+    use crate::install::edit::Edit;
+    let of_engine = state.files.iter().filter(|entry| entry.owner == Owner::Engine(name));
+    let mut configs = of_engine.filter(|entry| matches!(entry.edit, Edit::Containerd(_) | Edit::Docker(_)));
+    configs.next().map(|entry| entry.path.clone()).filter(|path| !is_drop_in(path))
+}
+
+/// A file that is read besides the main one.
+fn is_drop_in(path: &Path) -> bool {
+    path.parent().and_then(|dir| dir.file_name()).is_some_and(|name| name.to_string_lossy().ends_with(".d"))
+}
+
+fn one(engine: &Engine, setting: &Setting, state: &State) -> Vec<Check> {
+    let wiring = match engine.name {
+        EngineName::Containerd => containerd::wiring(engine, &setting.tree),
+        EngineName::Docker => docker::wiring(engine, &setting.tree),
+        EngineName::CriO | EngineName::Podman => hooks_d::wiring(engine, &setting.tree),
+    };
+    let installed = state.files.iter().any(|entry| entry.owner == Owner::Engine(engine.name));
+    let mut checks = vec![hook(engine, &wiring, installed)];
+    if let Ok(wiring) = wiring
+        && wiring.form.is_some()
+        && engine.name != EngineName::Podman
+    {
+        let facts = Loaded {
+            daemon: daemon::find(engine),
+            written: daemon::newest(&wiring.files),
+            answer: setting.is_root.then(|| ask(engine)),
+            reads_again: engine.name != EngineName::Containerd,
+        };
+        checks.push(loaded(engine.name, &facts));
+    }
+    checks
+}
+
+/// Asks the running engine, for as long as there is patience with it.
+fn ask(engine: &Engine) -> Result<(), Problem> {
+    let (sender, receiver) = channel();
+    let (name, engine) = (engine.name, engine.clone());
+    std::thread::spawn(move || {
+        // Whether it was started since its configuration was changed is asked elsewhere.
+        let answer = Tree::open(Path::new("/")).and_then(|tree| engine.check(&tree, SystemTime::UNIX_EPOCH));
+        // Nobody waits for one that comes too late.
+        let _ = sender.send(answer);
+    });
+    receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+        Err(Problem::new(
+            Exit::Failed,
+            format!("{name} gives no answer within {} s", PATIENCE.as_secs()),
+            format!("see what it logs, and restart it: `journalctl -u {}`", name.daemon()),
+        ))
+    })
+}
+
+fn label(engine: &Engine) -> String {
+    let version = engine.version.map(|version| format!(" {version}")).unwrap_or_default();
+    format!("{}{version}", engine.name)
+}
+
+fn hook(engine: &Engine, wiring: &Result<Wiring, String>, installed: bool) -> Check {
+    let (name, subject) = ("engine-hook", label(engine));
+    let install = format!("`porthole install --engine {}`", engine.name);
+    let wiring = match wiring {
+        Ok(wiring) => wiring,
+        Err(cause) => {
+            return Check::warn(name, subject, cause, "repair its configuration, or run this as root");
+        }
+    };
+    if let Some(why) = wiring.unused {
+        return Check::skip(name, subject, why);
+    }
+    let mut findings = Vec::new();
+    match wiring.form {
+        None if installed => findings.push(Finding::fail(
+            "porthole was installed for it, and its configuration does not call the hook any more",
+            format!("{install} puts that back"),
+        )),
+        None => {
+            findings.push(Finding::warn("does not call the hook: its containers are not registered", install))
+        }
+        Some(Form::Direct) => findings.push(Finding::warn(
+            format!(
+                "calls the hook without a guard ({}): should it be missing one day, every container fails",
+                wiring.how
+            ),
+            format!("{install} puts a guard in its place"),
+        )),
+        Some(Form::Guard) if !wiring.gaps.is_empty() => findings.push(Finding::warn(
+            format!("{}; but not: {}", wiring.how, few(&wiring.gaps)),
+            format!("{install}, unless that is meant"),
+        )),
+        Some(Form::Guard) => {}
+    }
+    Check::of(name, subject, &wiring.how, findings)
+}
+
+/// What is known of a daemon and its configuration.
+struct Loaded {
+    daemon: Option<Daemon>,
+    /// The file that was changed last.
+    written: Option<Written>,
+    /// What the daemon says itself. None where it was not asked: sockets are root's.
+    answer: Option<Result<(), Problem>>,
+    /// It reads its configuration on a signal, or watches it, so its start tells nothing.
+    reads_again: bool,
+}
+
+fn loaded(engine: EngineName, facts: &Loaded) -> Check {
+    let (name, subject) = ("engine-loaded", engine.as_str());
+    let Some(daemon) = &facts.daemon else {
+        return Check::skip(name, subject, "does not run: it reads its configuration when it starts");
+    };
+    let pid = daemon.pid;
+    if let Some(written) =
+        facts.written.as_ref().filter(|written| !facts.reads_again && daemon.started < written.at)
+    {
+        return Check::warn(
+            name,
+            subject,
+            format!("process {pid} was started before {} was changed", written.path.display()),
+            format!("restart it, its containers live on: `systemctl restart {}`", engine.daemon()),
+        );
+    }
+    match &facts.answer {
+        Some(Ok(())) => {
+            Check::ok(name, subject, format!("process {pid} answers, and has read its configuration"))
+        }
+        Some(Err(problem)) => Check::fail(
+            name,
+            subject,
+            &problem.message,
+            problem.remedy.as_deref().unwrap_or("see what it logs"),
+        ),
+        None => {
+            Check::ok(name, subject, format!("process {pid} was started since its configuration was changed"))
+        }
+    }
+}
+
+/// How an entry of an OCI configuration calls the hook, if it does.
+pub(super) fn form_of(entry: &Value) -> Option<Form> {
+    let is_hook = entry["path"].as_str().is_some_and(|path| path.rsplit('/').next() == Some(PROGRAM));
+    is_ours(entry).then_some(if is_hook { Form::Direct } else { Form::Guard })
+}
+
+/// How the hooks of an OCI configuration call ours: at which stages, and at which not.
+pub(super) fn form_of_hooks(hooks: &Value) -> (Option<Form>, Vec<String>) {
+    let (mut form, mut gaps) = (None, Vec::new());
+    for stage in STAGES {
+        let entries = hooks[stage.as_str()].as_array().map(Vec::as_slice).unwrap_or_default();
+        match entries.iter().filter_map(form_of).min() {
+            Some(found) => form = Some(form.map_or(found, |known: Form| known.min(found))),
+            None => gaps.push(format!("stage {stage}")),
+        }
+    }
+    (form, gaps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::check::Verdict;
+    use crate::install::engine::Version;
+    use porthole_registry::hook_entry::{HookPath, entry};
+    use porthole_registry::stage::Stage;
+    use serde_json::json;
+    use std::time::SystemTime;
+
+    fn engine() -> Engine {
+        let version = Some(Version { major: 2, minor: 1 });
+        Engine {
+            name: EngineName::Containerd,
+            version,
+            program: None,
+            config: "/etc/containerd/config.toml".into(),
+        }
+    }
+
+    #[test]
+    fn an_engine_that_calls_the_hook_through_a_guard_is_ok_and_every_other_way_is_told() {
+        let wiring = |form, gaps: &[&str]| {
+            let gaps = gaps.iter().map(|gap| (*gap).to_owned()).collect();
+            Ok(Wiring { form, how: "base spec".into(), gaps, ..Wiring::default() })
+        };
+        let verdict = |wiring, installed| hook(&engine(), &wiring, installed).verdict;
+        assert_eq!(verdict(wiring(Some(Form::Guard), &[]), true), Verdict::Ok);
+        assert_eq!(verdict(wiring(Some(Form::Guard), &["stage poststop"]), true), Verdict::Warn);
+        assert_eq!(verdict(wiring(Some(Form::Direct), &[]), true), Verdict::Warn);
+        assert_eq!(verdict(wiring(None, &[]), false), Verdict::Warn);
+        assert_eq!(verdict(wiring(None, &[]), true), Verdict::Fail);
+        assert_eq!(verdict(Err("no TOML".into()), true), Verdict::Warn);
+        let unused = Wiring { unused: Some("makes no pods"), ..Wiring::default() };
+        assert_eq!(verdict(Ok(unused), false), Verdict::Skip);
+        let check = hook(&engine(), &wiring(None, &[]), false);
+        assert_eq!(check.remedy.as_deref(), Some("`porthole install --engine containerd`"));
+        assert_eq!(check.subject, "containerd 2.1");
+    }
+
+    #[test]
+    fn a_daemon_older_than_its_configuration_has_to_be_restarted() {
+        let now = SystemTime::now();
+        let facts = |started, reads_again, answer| Loaded {
+            daemon: Some(Daemon { pid: 7, started }),
+            written: Some(Written { path: "/c".into(), at: now }),
+            answer,
+            reads_again,
+        };
+        let (before, after) = (now - Duration::from_secs(9), now + Duration::from_secs(9));
+        let verdict = |facts| loaded(EngineName::Containerd, &facts).verdict;
+        assert_eq!(verdict(facts(before, false, Some(Ok(())))), Verdict::Warn);
+        assert_eq!(verdict(facts(after, false, Some(Ok(())))), Verdict::Ok);
+        assert_eq!(verdict(facts(after, false, None)), Verdict::Ok);
+        assert_eq!(verdict(facts(before, true, Some(Ok(())))), Verdict::Ok);
+        assert_eq!(verdict(facts(after, false, Some(Err(Problem::failed("no CRI plugin"))))), Verdict::Fail);
+        let none = Loaded { daemon: None, ..facts(after, false, None) };
+        assert_eq!(verdict(none), Verdict::Skip);
+    }
+
+    #[test]
+    fn a_guard_is_told_from_a_program_and_missing_stages_are_named() {
+        let hook = HookPath::parse(Path::new("/usr/libexec/porthole/porthole-hook")).unwrap();
+        let guard = entry(&hook, Stage::Poststop);
+        let direct = json!({"path": hook.as_str(), "args": ["porthole-hook", "poststop"]});
+        assert_eq!(form_of(&guard), Some(Form::Guard));
+        assert_eq!(form_of(&direct), Some(Form::Direct));
+        assert_eq!(form_of(&json!({"path": "/bin/true"})), None);
+        let hooks = json!({"createRuntime": [guard], "poststart": [direct]});
+        assert_eq!(form_of_hooks(&hooks), (Some(Form::Direct), vec!["stage poststop".to_owned()]));
+        assert_eq!(form_of_hooks(&Value::Null).0, None);
+    }
+}

@@ -1,0 +1,270 @@
+//! What containerd is configured to do: its files, as it reads them, and what it says that comes of them.
+
+use super::text::Text;
+use crate::exit::Exit;
+use crate::install::engine::{Engine, Version};
+use crate::install::run;
+use crate::install::tree::Tree;
+use crate::problem::Problem;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use toml::{Table, Value};
+
+/// The shim whose containers take hooks as runc does.
+pub(super) const RUNC_V2: &str = "io.containerd.runc.v2";
+/// The plugin of the CRI's runtimes: in files of version 2, and since.
+const PLUGINS: [&str; 2] = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.runtime"];
+
+/// The name of the plugin in files of a version.
+pub(super) fn plugin(version: i64) -> &'static str {
+    if version < 3 { PLUGINS[0] } else { PLUGINS[1] }
+}
+
+/// One file of the configuration.
+#[derive(Debug)]
+pub(super) struct File {
+    pub(super) path: PathBuf,
+    table: Table,
+}
+
+impl File {
+    /// The version of its form.
+    pub(super) fn version(&self) -> i64 {
+        self.table.get("version").and_then(Value::as_integer).unwrap_or(1)
+    }
+
+    /// Whether it has a table of the CRI plugin.
+    pub(super) fn has_plugin(&self) -> bool {
+        let plugins = self.table.get("plugins").and_then(Value::as_table);
+        plugins.is_some_and(|plugins| PLUGINS.iter().any(|name| plugins.contains_key(*name)))
+    }
+
+    /// The paths that it imports; relative ones are from its own directory.
+    fn imports(&self) -> impl Iterator<Item = PathBuf> {
+        let imports = self.table.get("imports").and_then(Value::as_array).into_iter().flatten();
+        let dir = self.path.parent().unwrap_or(Path::new("/"));
+        imports.filter_map(Value::as_str).map(|path| dir.join(path))
+    }
+
+    /// A directory of which it imports all files.
+    pub(super) fn drop_in_directory(&self) -> Option<PathBuf> {
+        let is_all = |path: &PathBuf| path.file_name().is_some_and(|name| name == "*.toml" || name == "*");
+        let found = self
+            .imports()
+            .find(|path| is_all(path) && !path.to_string_lossy().trim_end_matches("*.toml").contains('*'))?;
+        found.parent().map(Path::to_owned)
+    }
+}
+
+/// The files that containerd reads, in its order: the main one, what that imports, what these import.
+pub(super) fn files(tree: &Tree, main: &Path) -> Result<Vec<File>, Problem> {
+    let mut files: Vec<File> = Vec::new();
+    let mut pending = VecDeque::from([main.to_owned()]);
+    while let Some(path) = pending.pop_front() {
+        if files.iter().any(|file| file.path == path) {
+            continue;
+        }
+        let Some(text) = tree.text(&path)? else { continue };
+        let broken = |cause: String| {
+            Problem::new(
+                Exit::Failed,
+                format!("{}: {cause}", path.display()),
+                "repair it first: containerd could not start with it; nothing was changed",
+            )
+        };
+        Text::parse(&text).map_err(|error| broken(error.0))?;
+        let table: Table = toml::from_str(&text).map_err(|e| broken(e.message().to_owned()))?;
+        let file = File { path, table };
+        for import in file.imports() {
+            pending.extend(expand(tree, &import));
+        }
+        files.push(file);
+    }
+    Ok(files)
+}
+
+/// The files that a pattern names, of which only the last component may have `*` in it.
+fn expand(tree: &Tree, pattern: &Path) -> Vec<PathBuf> {
+    let (Some(dir), Some(name)) = (pattern.parent(), pattern.file_name().and_then(|name| name.to_str()))
+    else {
+        return Vec::new();
+    };
+    if !name.contains('*') {
+        return vec![pattern.to_owned()];
+    }
+    tree.names(dir).into_iter().filter(|file| matches(name, file)).map(|file| dir.join(file)).collect()
+}
+
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((before, after)) => name.strip_prefix(before).is_some_and(|rest| {
+            (0..=rest.len()).any(|at| rest.get(at..).is_some_and(|rest| matches(after, rest)))
+        }),
+    }
+}
+
+/// A runtime that the CRI can be asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Runtime {
+    pub(super) name: String,
+    pub(super) kind: String,
+    pub(super) base_spec: Option<PathBuf>,
+    pub(super) binary: Option<String>,
+}
+
+/// The configuration that comes of all files and of what containerd presets.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Effective(pub(super) Table);
+
+impl Effective {
+    /// Asks the tree's containerd. Nothing where it cannot be run, and why.
+    pub(super) fn ask(tree: &Tree, engine: &Engine) -> Result<Result<Self, String>, Problem> {
+        let Some(program) = &engine.program else { return Ok(Err("it is not there".to_owned())) };
+        // What 1.x says without a file is its presets; asked to dump them, it wants the file.
+        let exists = tree.read(&engine.config)?.is_some();
+        let is_old = engine.version.is_some_and(|version| version.major < 2);
+        let config = engine.config.display().to_string();
+        let args: &[&str] =
+            if exists || !is_old { &["--config", &config, "config", "dump"] } else { &["config", "default"] };
+        let answer = match run::in_tree(tree, program, args) {
+            Ok(answer) => answer,
+            Err(run::Failure::Start(cause)) => return Ok(Err(cause)),
+            Err(run::Failure::Run(cause)) => {
+                return Err(Problem::new(
+                    Exit::Failed,
+                    format!("`{} {}`: {cause}", program.display(), args.join(" ")),
+                    format!("repair {config}: containerd would not start with it"),
+                ));
+            }
+        };
+        let table = toml::from_str(&answer).map_err(|e| {
+            Problem::failed(format!(
+                "`{} {}`: its answer is no TOML: {}",
+                program.display(),
+                args.join(" "),
+                e.message()
+            ))
+        })?;
+        Ok(Ok(Self(table)))
+    }
+
+    /// As far as it can be told from the files alone.
+    pub(super) fn guess(files: &[File], major: u32) -> Self {
+        let mut all = Table::new();
+        for file in files {
+            let mut table = file.table.clone();
+            if major < 2
+                && let Some(Value::Table(plugins)) = table.get_mut("plugins")
+            {
+                // A later file's table of a plugin replaces an earlier one's.
+                let known = all.entry("plugins").or_insert_with(|| Value::Table(Table::new()));
+                for (name, plugin) in std::mem::take(plugins) {
+                    if let Value::Table(known) = known {
+                        known.insert(name, plugin);
+                    }
+                }
+            }
+            merge(&mut all, table);
+        }
+        if major >= 2 || runtimes(&all).is_none_or(Table::is_empty) {
+            let mut preset = Table::new();
+            preset.insert("runtime_type".to_owned(), RUNC_V2.into());
+            let version = files.first().map_or(if major < 2 { 2 } else { 3 }, File::version);
+            let path = ["plugins", plugin(version), "containerd", "runtimes", "runc"];
+            let nested = path.iter().rev().fold(Value::Table(preset), |inner, key| {
+                Value::Table(Table::from_iter([((*key).to_owned(), inner)]))
+            });
+            if let Value::Table(mut nested) = nested {
+                merge(&mut nested, all);
+                all = nested;
+            }
+        }
+        Self(all)
+    }
+
+    pub(super) fn version(&self) -> Option<i64> {
+        self.0.get("version").and_then(Value::as_integer)
+    }
+
+    /// Whether the CRI is switched off, as Docker's own packages do.
+    pub(super) fn cri_is_disabled(&self) -> bool {
+        let disabled = self.0.get("disabled_plugins").and_then(Value::as_array).into_iter().flatten();
+        disabled.filter_map(Value::as_str).any(|name| name == "cri" || PLUGINS.contains(&name))
+    }
+
+    /// Where containerd listens.
+    pub(super) fn address(&self) -> PathBuf {
+        let of = |table: Option<&Value>| Some(table?.get("address")?.as_str()?.to_owned());
+        let plugins = self.0.get("plugins");
+        of(self.0.get("grpc"))
+            .filter(|address| !address.is_empty())
+            .or_else(|| of(plugins.and_then(|plugins| plugins.get("io.containerd.server.v1.grpc"))))
+            .unwrap_or_else(|| "/run/containerd/containerd.sock".to_owned())
+            .into()
+    }
+
+    /// Where it keeps what runs.
+    pub(super) fn state(&self) -> PathBuf {
+        self.0
+            .get("state")
+            .and_then(Value::as_str)
+            .filter(|state| !state.is_empty())
+            .unwrap_or("/run/containerd")
+            .into()
+    }
+
+    /// Every runtime, by name.
+    pub(super) fn runtimes(&self) -> Vec<Runtime> {
+        let text = |table: &Value, key: &str| {
+            table.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+        };
+        let mut found: Vec<_> = runtimes(&self.0)
+            .into_iter()
+            .flatten()
+            .map(|(name, table)| Runtime {
+                name: name.clone(),
+                kind: text(table, "runtime_type").unwrap_or_default(),
+                base_spec: text(table, "base_runtime_spec").map(PathBuf::from),
+                binary: table.get("options").and_then(|options| text(options, "BinaryName")),
+            })
+            .collect();
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        found
+    }
+
+    /// The table of a runtime.
+    pub(super) fn runtime_mut(&mut self, name: &str) -> Option<&mut Table> {
+        let plugins = self.0.get_mut("plugins")?.as_table_mut()?;
+        let plugin = PLUGINS.iter().rev().find(|plugin| plugins.contains_key(**plugin))?;
+        plugins.get_mut(*plugin)?.get_mut("containerd")?.get_mut("runtimes")?.get_mut(name)?.as_table_mut()
+    }
+}
+
+fn runtimes(table: &Table) -> Option<&Table> {
+    let plugins = table.get("plugins")?;
+    let of = |name: &&str| plugins.get(*name)?.get("containerd")?.get("runtimes")?.as_table();
+    PLUGINS.iter().rev().find_map(of)
+}
+
+fn merge(into: &mut Table, from: Table) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(Value::Table(known)), Value::Table(more)) => merge(known, more),
+            (_, value) => drop(into.insert(key, value)),
+        }
+    }
+}
+
+/// The version to plan for: the program's, else what the files tell.
+pub(super) fn major(engine: &Engine, files: &[File]) -> Result<u32, Problem> {
+    match (engine.version, files.first().map(File::version)) {
+        (Some(Version { major, .. }), _) => Ok(major),
+        (None, Some(3..)) => Ok(2),
+        (None, _) => Err(Problem::new(
+            Exit::Failed,
+            "containerd: its program cannot be asked for its version",
+            "say it: --engine containerd=2.1",
+        )),
+    }
+}

@@ -1,0 +1,196 @@
+//! The daemon that runs on this node: which process it is, how it was started, and having it read its configuration again.
+
+use super::config::{Config, NAME};
+use super::info::{self, Info};
+use crate::exit::Exit;
+use crate::problem::Problem;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const PID_FILE: &str = "/run/docker.pid";
+const SOCKET: &str = "/run/docker.sock";
+/// How long it may take to act on what it has read.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A running daemon.
+#[derive(Debug)]
+pub(super) struct Daemon {
+    pidfd: OwnedFd,
+    /// What it was started with, its own name aside.
+    words: Vec<String>,
+    socket: PathBuf,
+}
+
+impl Daemon {
+    /// The daemon that has this configuration, if it runs.
+    pub(super) fn find(config: &Config) -> Result<Option<Self>, Problem> {
+        let pid_file = config.word("pidfile")?.unwrap_or_else(|| PID_FILE.to_owned());
+        let pid = std::fs::read_to_string(pid_file).ok().and_then(|text| text.trim().parse().ok());
+        let Some(pid) = pid.and_then(Pid::from_raw) else { return Ok(None) };
+        let fail = |e: Errno| Problem::failed(format!("open the process {pid} of Docker: {e}"));
+        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            // The file was left behind, and its number is nobody's, or that of a thread.
+            Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(fail(errno)),
+        };
+        let proc = PathBuf::from(format!("/proc/{pid}"));
+        let comm = std::fs::read_to_string(proc.join("comm")).unwrap_or_default();
+        let command = std::fs::read(proc.join("cmdline")).unwrap_or_default();
+        // What was read was of that process, if it is still alive.
+        let ended =
+            poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&Timespec::default())).map_err(fail)?;
+        if comm.trim_end() != "dockerd" || ended != 0 {
+            return Ok(None);
+        }
+        let words = command.split(|&byte| byte == 0).skip(1).filter(|word| !word.is_empty());
+        let words: Vec<_> = words.map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+        let socket = socket(config, &words)?;
+        Ok(Some(Self { pidfd, words, socket }))
+    }
+
+    /// The value of one of its options.
+    pub(super) fn flag(&self, names: &[&str]) -> Option<String> {
+        values(&self.words, names).next().map(str::to_owned)
+    }
+
+    /// An option that it was started with, and that is in the way; see [`conflict`].
+    pub(super) fn conflict(&self, file: &Path) -> Option<String> {
+        conflict(&self.words, file)
+    }
+
+    /// What it says of itself; it may be about to start, and then answers a little later.
+    pub(super) fn info(&self) -> Result<Info, Problem> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match info::ask(&self.socket) {
+                Ok(info) => return Ok(info),
+                Err(e) if Instant::now() >= until => {
+                    return Err(Problem::new(
+                        Exit::Failed,
+                        format!("ask Docker at {}: {e}", self.socket.display()),
+                        "it has to answer there: look at `docker info` and at \"hosts\" in its configuration",
+                    ));
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(200)),
+            }
+        }
+    }
+
+    /// Has it read its configuration, and waits until it goes by it.
+    pub(super) fn take(&self, config: &Config) -> Result<(), Problem> {
+        pidfd_send_signal(&self.pidfd, Signal::HUP)
+            .map_err(|e| Problem::failed(format!("signal Docker: {e}")))?;
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match agrees(&self.info()?, config) {
+                Ok(()) => return Ok(()),
+                Err(problem) if Instant::now() >= until => return Err(problem),
+                Err(_) => std::thread::sleep(Duration::from_millis(100)),
+            }
+        }
+    }
+}
+
+/// Whether a daemon goes by a configuration: its default runtime, and whether ours is known to it.
+pub(super) fn agrees(info: &Info, config: &Config) -> Result<(), Problem> {
+    let problem = |what: String| {
+        Problem::new(
+            Exit::Failed,
+            format!("Docker has not taken its configuration: {what}"),
+            "look at what it logs: `journalctl -u docker`",
+        )
+    };
+    let default = config.default_runtime()?;
+    let right = match &default {
+        Some(name) => info.default_runtime == *name,
+        None => info.default_runtime != NAME,
+    };
+    if !right {
+        return Err(problem(format!("its default runtime is {}", info.default_runtime)));
+    }
+    let (known, wanted) = (info.runtimes.get(NAME), config.guard()?);
+    match (known, &wanted) {
+        (Some(known), Some(guard)) if known.path == *guard => Ok(()),
+        (None, None) => Ok(()),
+        (Some(known), _) => Err(problem(format!("its runtime {NAME} is {}", known.path.display()))),
+        (None, Some(_)) => Err(problem(format!("it has no runtime {NAME}"))),
+    }
+}
+
+fn socket(config: &Config, words: &[String]) -> Result<PathBuf, Problem> {
+    let hosts = config.value(&["hosts"])?;
+    let hosts = hosts.iter().filter_map(|hosts| hosts.as_array()).flatten().filter_map(|host| host.as_str());
+    let mut hosts = hosts.chain(values(words, &["--host", "-H"]));
+    let path = hosts.find_map(|host| host.strip_prefix("unix://")).filter(|path| path.starts_with('/'));
+    Ok(path.unwrap_or(SOCKET).into())
+}
+
+/// The values of options on a command line: `--name VALUE`, `--name=VALUE`, `-n VALUE`, `-nVALUE`.
+pub(super) fn values<'a>(words: &'a [String], names: &'a [&str]) -> impl Iterator<Item = &'a str> {
+    words.iter().enumerate().filter_map(move |(at, word)| {
+        names.iter().find_map(|name| match word.strip_prefix(name)? {
+            "" => words.get(at + 1).map(String::as_str),
+            rest => match rest.strip_prefix('=') {
+                Some(value) => Some(value),
+                None if !name.starts_with("--") => Some(rest),
+                None => None,
+            },
+        })
+    })
+}
+
+/// Options that cannot be together with what has to be in the configuration file; or another file than that.
+pub(super) fn conflict(words: &[String], file: &Path) -> Option<String> {
+    for name in ["--default-runtime", "--add-runtime"] {
+        if let Some(value) = values(words, &[name]).next() {
+            return Some(format!("{name}={value}"));
+        }
+    }
+    let other = values(words, &["--config-file"]).find(|other| Path::new(other) != file);
+    other.map(|other| format!("--config-file={other}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<String> {
+        line.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn options_that_are_in_the_way_are_found_in_every_spelling() {
+        let file = Path::new("/etc/docker/daemon.json");
+        for (line, found) in [
+            ("-H fd:// --containerd=/run/containerd/containerd.sock", None),
+            ("--default-runtime nvidia", Some("--default-runtime=nvidia")),
+            ("--default-runtime=nvidia", Some("--default-runtime=nvidia")),
+            ("-D --add-runtime=x=/usr/bin/x", Some("--add-runtime=x=/usr/bin/x")),
+            ("--config-file /etc/docker/daemon.json", None),
+            ("--config-file=/srv/d.json", Some("--config-file=/srv/d.json")),
+            ("--default-runtimes x", None),
+        ] {
+            assert_eq!(conflict(&words(line), file).as_deref(), found, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_socket_is_where_the_daemon_was_told_to_listen() {
+        for (text, line, path) in [
+            ("{}", "", SOCKET),
+            ("{\"hosts\": [\"tcp://127.0.0.1:2375\", \"unix:///srv/d.sock\"]}", "", "/srv/d.sock"),
+            ("{\"hosts\": [\"fd://\"]}", "", SOCKET),
+            ("{}", "-H unix:///x.sock", "/x.sock"),
+            ("{}", "-Hunix:///x.sock", "/x.sock"),
+            ("{}", "--host=fd://", SOCKET),
+        ] {
+            let config = Config::parse(Some(text), Path::new("d")).unwrap();
+            assert_eq!(socket(&config, &words(line)).unwrap(), Path::new(path), "{text} {line}");
+        }
+    }
+}

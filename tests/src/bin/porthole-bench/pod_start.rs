@@ -1,0 +1,119 @@
+//! The start and the end of a CRI pod through containerd, with the hook and without; and a thousand of them.
+
+use std::fs;
+use std::time::Duration;
+
+use porthole_registry::hook_entry::{self, HookPath};
+use porthole_registry::json_edit::Document;
+use porthole_tests::engine::containerd::{CONFIG, config, ctr, veths};
+use porthole_tests::engine::{Containerd, PodOptions};
+use porthole_tests::{Node, leaks};
+
+use crate::measure::{Effort, in_turn};
+use crate::programs::Programs;
+use crate::report::{Report, Table, fact};
+
+const LIMIT: f64 = 1.02;
+/// Samples of each kind in a round: 7 rounds of 50.
+const SAMPLES: usize = 50;
+const PODS: usize = 1_000;
+const SPEC: &str = "/etc/porthole-bench.json";
+
+const WHY: &str = "\
+Where the time goes: runc starts a shell and the hook at createRuntime and at poststart, before containerd answers; what \
+those cost is in the tables above.";
+
+/// Measures both.
+pub fn measure(programs: &Programs, node: &Node, effort: Effort, report: &mut Report) {
+    let containerd = Containerd::start(node, "2");
+    fs::write(CONFIG, two_handlers(programs)).expect("write the configuration");
+    containerd.restart();
+    let options = |handler: &str| PodOptions { handler: handler.to_owned(), ..PodOptions::default() };
+    let mut number = 0;
+    let mut life = |handler: &str| {
+        number += 1;
+        let pod = containerd.run_pod("bench", &format!("pod-{number}"), &options(handler));
+        let ended = containerd.remove_pod(&pod);
+        [pod.took, ended]
+    };
+    let [with_start, without_start, with_end, without_end] = in_turn(effort, SAMPLES, || {
+        let [with, without] = [life("hooked"), life("runc")];
+        [with[0], without[0], with[1], without[1]]
+    });
+    let mut table = Table::new();
+    let start = "start of a pod of one container, with the hook";
+    table.limited((start, "without"), &with_start, &without_start, LIMIT, WHY);
+    table.row("stop and removal of it, with the hook", "without", &with_end, &without_end);
+    let text = format!(
+        "containerd {}, CRI, a CNI bridge; `RunPodSandbox`, `CreateContainer` and `StartContainer`, added up as the client sees \
+         them. One daemon with two runtime handlers, one of which has the base spec of `porthole install`. The 99th of \
+         100 starts: {} ms with the hook, {} ms without ({:.2}).",
+        containerd.version,
+        milliseconds(with_start.p99()),
+        milliseconds(without_start.p99()),
+        with_start.p99() / without_start.p99(),
+    );
+    report.section("Pods through containerd", &text, &table);
+    soak(&containerd, node, effort, report);
+    fs::remove_file(SPEC).expect("remove the base spec");
+}
+
+/// Many pods, four at once: nothing may be left but what the first one made.
+fn soak(containerd: &Containerd, node: &Node, effort: Effort, report: &mut Report) {
+    let pods = if effort.is_quick() { PODS / 50 } else { PODS };
+    node.expect_silence("the pods that were measured");
+    let before = count(node);
+    std::thread::scope(|scope| {
+        for lane in 0..4 {
+            scope.spawn(move || {
+                let options = PodOptions { handler: "hooked".to_owned(), ..PodOptions::default() };
+                for n in 0..pods / 4 {
+                    let pod = containerd.run_pod("soak", &format!("pod-{lane}-{n}"), &options);
+                    containerd.remove_pod(&pod);
+                }
+            });
+        }
+    });
+    // The last pods' pins wait for somebody to see that the engine's own have gone: `porthole reconcile`, by its units.
+    porthole_tests::tools::porthole(&["reconcile"]).expect_success();
+    let lines = node.log().len();
+    let after = count(node);
+    let names =
+        ["mounts", "files below /run/porthole and /run/netns", "pins", "interfaces of the node to pods"];
+    let mut facts: Vec<_> = names
+        .iter()
+        .zip(before.into_iter().zip(after))
+        .map(|(what, (before, after))| fact(what, before, after))
+        .collect();
+    facts.push(fact("lines in the log", 0, lines));
+    let text = format!(
+        "{pods} pods of one container started, stopped and removed, four at once, then `porthole reconcile`."
+    );
+    report.facts("Nothing is left of pods", &text, &facts);
+}
+
+fn count(node: &Node) -> [usize; 4] {
+    porthole_tests::tools::porthole(&["reconcile"]).expect_success();
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo").expect("read mountinfo");
+    let files = leaks::below(node.run_dir()).len() + leaks::below(node.netns_dir()).len();
+    [mountinfo.lines().count(), files, node.pins().len(), veths().len()]
+}
+
+/// A configuration with a handler that has the base spec, and one that has none.
+fn two_handlers(programs: &Programs) -> String {
+    let hook = HookPath::parse(&programs.hook).expect("a plain path to the hook");
+    let mut spec =
+        Document::parse(ctr(&["oci", "spec"]).expect_success().to_owned()).expect("containerd's own spec");
+    hook_entry::add(&mut spec, &hook).expect("add the hook");
+    fs::write(SPEC, spec.into_string()).expect("write the base spec");
+    let table = "plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.hooked";
+    format!(
+        "{}\n[{table}]\n  runtime_type = 'io.containerd.runc.v2'\n  base_runtime_spec = '{SPEC}'\n",
+        config(2)
+    )
+}
+
+fn milliseconds(seconds: f64) -> String {
+    let ms = Duration::from_secs_f64(seconds).as_secs_f64() * 1e3;
+    format!("{ms:.0}")
+}

@@ -1,0 +1,11 @@
+//! `porthole doctor`: a node on which all is well, and each thing that can be wrong with one.
+
+#![allow(clippy::unwrap_used, reason = "what fails here is the test")]
+
+mod engines;
+mod healthy;
+mod hooks;
+mod pins;
+mod programs;
+mod registry;
+mod setting;

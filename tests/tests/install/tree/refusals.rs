@@ -1,0 +1,161 @@
+//! What is refused, with the reason, and left as it is.
+
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::process::Command;
+
+use porthole_tests::{Node, on_a_node, tools};
+
+use super::setting::*;
+
+fn a_tree_that_cannot_be_written_is_left_alone(node: &Node) {
+    let tree = Tree::new(node);
+    let before = tree.list();
+    node.make_read_only(&tree.root);
+    let outcome = tree.install();
+    assert_eq!(outcome.status.code(), Some(1), "{outcome:?}");
+    assert!(outcome.stderr.contains("Read-only"), "{outcome:?}");
+    let mut command = tree.command("install", &[]);
+    command.arg("--dry-run");
+    tools::run(command).expect_success();
+    node.unmount_all(&tree.root);
+    assert_eq!(tree.list(), before);
+    // Only what is needed last.
+    node.make_read_only(&tree.at("/etc/docker"));
+    let outcome = tree.install();
+    assert!(outcome.stderr.contains("everything is as it was"), "{outcome:?}");
+    node.unmount_all(&tree.at("/etc/docker"));
+    assert_eq!(tree.list(), before);
+}
+
+fn a_state_that_is_not_understood_is_not_touched(node: &Node) {
+    let tree = Tree::new(node);
+    tree.install().expect_success();
+    let good = tree.read("/var/lib/porthole/install.json");
+    let foreign = good.replacen("\"schema\": 1", "\"schema\": 999", 1);
+    assert_ne!(good, foreign);
+    for state in [&good[..good.len() / 2], "", "[]", "{}", &foreign, "\u{0}\u{ff}"] {
+        tree.write("/var/lib/porthole/install.json", state);
+        let before = tree.list();
+        for outcome in [tree.install(), tree.uninstall()] {
+            assert_eq!(outcome.status.code(), Some(1), "{state}: {outcome:?}");
+            assert!(
+                outcome.stderr.contains("install.json") && outcome.stderr.contains("porthole-backup"),
+                "{outcome:?}"
+            );
+        }
+        assert_eq!(tree.list(), before, "{state}");
+    }
+}
+
+fn what_is_no_configuration_is_refused_with_the_reason(node: &Node) {
+    let path = "/etc/docker/daemon.json";
+    for (text, words) in [
+        ("{\n  \"a\": 1,\n}\n", "line 3 column 1"),
+        ("{ // ours\n}", "line 1 column 3"),
+        ("[]", "object"),
+        ("{\"runtimes\": {}, \"runtimes\": {}}", "twice"),
+        ("{\"default-runtime\": 3}", "default-runtime"),
+        ("{\"runtimes\": {\"porthole\": {\"path\": \"/usr/bin/mine\"}}}", "another name"),
+        (
+            "{\"runtimes\": {\"x\": {\"path\": \"/usr/bin/gone\"}}, \"default-runtime\": \"x\"}",
+            "/usr/bin/gone",
+        ),
+        (
+            "{\"runtimes\": {\"x\": {\"path\": \"runc\", \"runtimeArgs\": [\"$(id)\"]}}, \"default-runtime\": \"x\"}",
+            "script",
+        ),
+        ("{\"runtimes\": {\"a/b\": {\"path\": \"runc\"}}, \"default-runtime\": \"a/b\"}", "script"),
+    ] {
+        let tree = Tree::new(node);
+        tree.write(path, text);
+        let said = tree.refuses();
+        assert!(said.contains(words), "{text}: {said}");
+    }
+    let tree = Tree::new(node);
+    let file = tree.at(path);
+    fs::write(&file, b"{\"a\": \"\xff\"}").unwrap();
+    assert!(tree.refuses().contains("UTF-8"));
+    File::create(&file).unwrap().set_len(1 << 30).unwrap();
+    assert!(tree.refuses().contains("larger"));
+    fs::remove_file(&file).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &file,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    assert!(tree.refuses().contains("no regular file"));
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    assert!(tree.refuses().contains("daemon.json"));
+    fs::remove_dir(&file).unwrap();
+    symlink("daemon.json", &file).unwrap();
+    assert!(tree.refuses().contains("daemon.json"));
+}
+
+fn options_that_the_file_would_contradict_are_refused(node: &Node) {
+    for (path, text) in [
+        (
+            "/etc/default/docker",
+            "# DOCKER_OPTS=\"--dns 8.8.8.8\"\nDOCKER_OPTS=\"--default-runtime=nvidia\"\n",
+        ),
+        (
+            "/usr/lib/systemd/system/docker.service",
+            "[Service]\nExecStart=/usr/bin/dockerd -H fd:// --default-runtime crun\n",
+        ),
+        (
+            "/etc/systemd/system/docker.service.d/site.conf",
+            "[Service]\nExecStart=\nExecStart=/usr/bin/dockerd \\\n  --add-runtime=x=/usr/bin/x\n",
+        ),
+        (
+            "/etc/systemd/system/docker.service.d/file.conf",
+            "[Service]\nExecStart=/usr/bin/dockerd --config-file /srv/d.json\n",
+        ),
+    ] {
+        let tree = Tree::new(node);
+        tree.write(path, text);
+        let said = tree.refuses();
+        assert!(said.contains(path) && said.contains("help: "), "{path}: {said}");
+    }
+    let tree = Tree::new(node);
+    tree.write("/etc/default/docker", "# DOCKER_OPTS=\"--default-runtime=nvidia\"\n");
+    tree.install().expect_success();
+}
+
+fn a_shim_as_the_default_is_left_as_it_is(node: &Node) {
+    for text in [
+        "{\"default-runtime\": \"io.containerd.kata.v2\"}",
+        "{\"runtimes\": {\"kata\": {\"runtimeType\": \"io.containerd.kata.v2\"}}, \"default-runtime\": \"kata\"}",
+    ] {
+        let tree = Tree::new(node);
+        tree.write("/etc/docker/daemon.json", text);
+        let said = tree.install();
+        assert!(said.expect_success().contains("docker is left as it is"), "{said:?}");
+        assert_eq!(tree.read("/etc/docker/daemon.json"), text);
+        assert!(!tree.at("/etc/porthole/runtime").exists());
+    }
+}
+
+fn a_tree_without_engines_is_an_error(node: &Node) {
+    let tree = Tree::new(node);
+    fs::remove_dir_all(tree.at("/etc/docker")).unwrap();
+    let before = tree.list();
+    let mut command = Command::new(tools::binary("porthole"));
+    command.arg("install").arg("--root").arg(&tree.root);
+    let outcome = tools::run(command);
+    assert_eq!(outcome.status.code(), Some(1));
+    assert!(outcome.stderr.contains("no container engine"), "{outcome:?}");
+    assert_eq!(tree.list(), before);
+}
+
+on_a_node!(requires(root):
+    a_tree_that_cannot_be_written_is_left_alone,
+    a_state_that_is_not_understood_is_not_touched,
+    what_is_no_configuration_is_refused_with_the_reason,
+    options_that_the_file_would_contradict_are_refused,
+    a_shim_as_the_default_is_left_as_it_is,
+    a_tree_without_engines_is_an_error,
+);
