@@ -59,7 +59,7 @@ impl Log {
         let joined: Vec<_> =
             plan.namespaces.0.iter().map(|j| format!("{}:{}", j.namespace, j.inode)).collect();
         field("joined", joined.join(" "));
-        field("profile", escape(plan.profile.name().as_bytes()));
+        field("profile", escape(plan.profile.name.as_bytes()));
         field("capabilities", plan.capabilities.permitted.to_string());
         let (run_as, gid) = plan.ids.numbers(caller.uid);
         field("run_as", run_as.to_string());

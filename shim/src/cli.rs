@@ -106,6 +106,8 @@ pub(crate) enum Command {
     },
     /// Show and try the rules that say who may enter what
     Policy(PolicyArgs),
+    /// List the profiles of exec: what a command may do and use
+    Profiles,
     /// Make the container engines of this node call the hook
     Install(InstallArgs),
     /// Take back what install has changed

@@ -89,6 +89,7 @@ fn run(cli: Cli) -> Result<ExitCode, Problem> {
         // Their --config is the engine's.
         Command::Install(args) => install::install(&args, global.output),
         Command::Uninstall(args) => install::uninstall(&args, global.output),
+        Command::Profiles => exec::list_profiles(&config()?.exec, global.output),
         // A configuration with a mistake is what it is to find.
         Command::Doctor(args) => doctor::run(&args, global.config.as_deref(), global.output),
         Command::Reconcile(args) => reconcile::run(args, &config()?, global.output),
@@ -124,8 +125,12 @@ fn exec(
 ) -> Result<ExitCode, Problem> {
     let target = destination::open(words, args, &config)?;
     let format = if settings.json { Format::Json } else { Format::Table };
-    let settings =
-        exec::Settings { run_dir: config.run_dir, audit_required: config.audit_required, ..settings };
+    let settings = exec::Settings {
+        run_dir: config.run_dir,
+        audit_required: config.audit_required,
+        bounds: config.exec,
+        ..settings
+    };
     let status = exec::run(&target, args, &settings).unwrap_or_else(|error| {
         let report = error.report();
         output::report(

@@ -233,6 +233,9 @@ fn remedy_of(step: Step, source: &io::Error) -> Option<&'static str> {
         Step::View if source.raw_os_error() == Some(libc::ENOSYS) => Some("Linux 5.12 or later is needed"),
         Step::Join | Step::Inspect => Some("the process may have ended: try again, or name the pod"),
         Step::Keyring if denied => Some("something filters keyctl(2): run it outside that container"),
+        Step::Bounds => {
+            Some("--cgroup none, or cgroup = \"none\" in [exec] of config.toml, runs without a cgroup")
+        }
         Step::WorkingDirectory => Some("choose another with -w=DIR"),
         _ => None,
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::TargetProcess;
 use super::args::Request;
-use super::capabilities::Profile;
+use super::capabilities::Base;
 use super::error::{ExecError, Step};
 use super::plan::Caller;
 
@@ -72,7 +72,7 @@ impl Ids {
             let id = caller.variable(name)?.to_str()?.parse::<u32>().ok()?;
             (caller.uid == 0 && id != 0).then_some(id)
         };
-        let root = request.profile == Profile::Sysadmin;
+        let root = request.profile.base == Base::Sysadmin;
         let uid = request.uid.or(root.then_some(0)).or_else(|| behind_sudo("SUDO_UID")).unwrap_or(NOBODY);
         let gid =
             request.gid.or((uid == 0).then_some(0)).or_else(|| behind_sudo("SUDO_GID")).unwrap_or(NOBODY);
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn sysadmin_stays_root_unless_told_otherwise() {
-        let sysadmin = ExecArgs { profile: Profile::Sysadmin, ..ExecArgs::default() };
+        let sysadmin = ExecArgs { profile: Some("sysadmin".into()), ..ExecArgs::default() };
         assert_eq!(ids(&sysadmin.clone(), SUDO), (0, 0));
         assert_eq!(ids(&ExecArgs { uid: Some(7), ..sysadmin }, SUDO), (7, 100));
     }

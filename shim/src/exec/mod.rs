@@ -17,6 +17,7 @@ mod lsm;
 mod namespaces;
 mod permission;
 mod plan;
+mod profiles;
 mod pty;
 mod recording;
 mod seal;
@@ -31,6 +32,7 @@ use std::path::PathBuf;
 pub(crate) use args::{ExecArgs, Request};
 pub(crate) use error::ExecError;
 pub(crate) use plan::{Caller, Plan};
+pub(crate) use profiles::run as list_profiles;
 
 use crate::audit::Log;
 use error::Step;
@@ -86,6 +88,8 @@ pub(crate) struct TargetProcess {
 pub(crate) struct Settings {
     /// `/run/porthole`, where the empty mount namespace is pinned.
     pub(crate) run_dir: PathBuf,
+    /// What a command may use up unless its profile or an option says otherwise.
+    pub(crate) bounds: porthole_registry::bounds::Bounds,
     /// `-o json`: `--explain` prints JSON.
     pub(crate) json: bool,
     /// `policy.toml`
@@ -102,7 +106,7 @@ pub(crate) fn not_logged(error: std::io::Error) -> ExecError {
 /// Runs the command of `args` in `target`, or explains what that would be. The status is the process exit status; an
 /// error's `report()` holds status, code, message and remedy.
 pub(crate) fn run(target: &Target, args: &ExecArgs, settings: &Settings) -> Result<u8, ExecError> {
-    let request = Request::try_from(args)?;
+    let request = Request { defaults: settings.bounds, ..Request::try_from(args)? };
     let caller = Caller::read(&settings.policy)?;
     let (plan, opened) = Plan::resolve(&request, target, &caller)?;
     if plan.record.is_some() && !plan.terminal {

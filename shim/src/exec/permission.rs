@@ -38,7 +38,7 @@ pub(crate) fn ask(
         user,
         namespace: target.identity.namespace.clone(),
         pod: target.identity.pod.clone(),
-        profile: plan.profile.name().to_owned(),
+        profile: plan.profile.name.to_owned(),
         program,
         arguments: plan.command.iter().skip(1).cloned().collect(),
         needs,
@@ -100,7 +100,7 @@ pub(crate) fn refusal(plan: &Plan, caller: &Caller) -> ExecError {
         format!(
             "`porthole policy check {name} {} {} -- {command}` tells more; docs: reference/policy.md",
             plan.target,
-            plan.profile.name()
+            plan.profile.name
         ),
     )
 }

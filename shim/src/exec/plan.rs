@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::Target;
 use super::args::{Place, Request};
 use super::bounds::Bounds;
-use super::capabilities::{Capabilities, Profile, Sets};
+use super::capabilities::{Base, Capabilities, Sets};
 use super::command::{self, Command};
 use super::dns::Dns;
 use super::environment::{Account, Environment};
@@ -24,6 +24,7 @@ use super::ids::{IdMap, Ids};
 use super::lsm::Context;
 use super::namespaces::Joins;
 use super::permission;
+use super::profiles::Profile;
 use super::seccomp::Filter;
 use super::view::{Contents, View, is_mount_point};
 use crate::policy::{Invoker, Verdict};
@@ -132,6 +133,8 @@ pub(crate) struct Plan {
     /// Where what the terminal shows is written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) record: Option<PathBuf>,
+    /// A process of its own, which porthole leaves behind.
+    pub(crate) detach: bool,
     /// Descriptors left open.
     pub(crate) descriptors: [u8; 3],
     /// Command and arguments.
@@ -166,7 +169,7 @@ impl Plan {
         let ids = Ids::resolve(request, caller, maps.as_ref())?;
         // In a user namespace that one joins, one has everything there is.
         let available = if maps.is_some() { every_capability() } else { caller.available };
-        let capabilities = Sets::resolve(request.profile, request.add, request.drop, available)?;
+        let capabilities = Sets::resolve(&request.profile, request.add, request.drop, available)?;
         let inside = namespaces.has(NamespaceKind::Mnt) || maps.is_some();
         let account = Account::resolve(&ids, caller, inside, || std::fs::read_to_string("/etc/passwd").ok());
         let environment = Environment::resolve(caller, &account, &target.label, &request.variables);
@@ -186,16 +189,17 @@ impl Plan {
             root: root.as_ref().map(|(path, _)| path.clone()),
             working_directory,
             view,
-            profile: request.profile,
+            profile: request.profile.clone(),
             capabilities,
             ids,
             bounds: Bounds::resolve(request, target)?,
-            seccomp: Filter::resolve(request.profile, capabilities.permitted),
+            seccomp: Filter::resolve(request.profile.base, capabilities.permitted),
             context: Context::resolve(request, target)?,
             no_new_privileges: true,
-            terminal: caller.interactive && request.fork,
+            terminal: caller.interactive && request.fork && !request.detach,
             fork: request.fork,
             record: request.record.clone(),
+            detach: request.detach,
             descriptors: [0, 1, 2],
             command: words.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
             namespaces,
@@ -232,7 +236,7 @@ fn view(
     let net = namespaces.has(NamespaceKind::Net);
     let dns = if net { Dns::resolve(target)? } else { Dns::default() };
     let procfs = namespaces.has(NamespaceKind::Pid);
-    if request.profile == Profile::Sysadmin {
+    if request.profile.base == Base::Sysadmin {
         return Ok(View::Host(Contents {
             trees: Vec::new(),
             sysfs: net,
@@ -288,7 +292,7 @@ fn directory(
         openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(Step::WorkingDirectory.failed("/"))
     };
-    let confined = request.profile != Profile::Sysadmin;
+    let confined = request.profile.base != Base::Sysadmin;
     let place = match (&request.working_directory, &caller.directory) {
         (Some(place), _) => place.clone(),
         (None, Some(path)) if !entered => Place::Host(path.clone()),
@@ -328,7 +332,7 @@ impl fmt::Display for Plan {
                 writeln!(f, "directory    {}", path.display())?;
             }
         }
-        writeln!(f, "capabilities {} (profile {})", self.capabilities.permitted, self.profile.name())?;
+        writeln!(f, "capabilities {} (profile {})", self.capabilities.permitted, self.profile)?;
         writeln!(f, "             in all five sets; read back")?;
         writeln!(f, "ids          {}", self.ids)?;
         writeln!(f, "bounds       {}", self.bounds)?;
@@ -340,7 +344,12 @@ impl fmt::Display for Plan {
         if let Some(path) = &self.record {
             writeln!(f, "recording    {}", path.display())?;
         }
-        writeln!(f, "process      {}", if self.fork { "a child; porthole waits" } else { "porthole's own" })?;
+        let process = match (self.detach, self.fork) {
+            (true, _) => "a child; porthole does not wait",
+            (false, true) => "a child; porthole waits",
+            (false, false) => "porthole's own",
+        };
+        writeln!(f, "process      {process}")?;
         writeln!(f, "descriptors  0 1 2")?;
         writeln!(f, "command      {}", self.command.join(" "))
     }
@@ -373,8 +382,8 @@ mod tests {
             }),
             root: None,
             working_directory: Directory::InView("/srv".into()),
-            profile: Profile::General,
-            capabilities: Sets::exactly(Profile::General.capabilities()),
+            profile: Base::General.into(),
+            capabilities: Sets::exactly(Base::General.capabilities()),
             ids: Ids::Set { uid: 1000, gid: 100, host_uid: None },
             bounds: Bounds::default(),
             seccomp: Filter::Off,
@@ -383,6 +392,7 @@ mod tests {
             environment: Environment::resolve(&caller, &account, "shop/web-0", &[]),
             terminal: false,
             fork: true,
+            detach: false,
             descriptors: [0, 1, 2],
             command: vec!["ip".into(), "addr".into()],
         }
@@ -402,7 +412,8 @@ mod tests {
              capabilities CAP_NET_RAW (profile general)\n             \
                           in all five sets; read back\n\
              ids          uid 1000, gid 100, no supplementary groups\n\
-             bounds       none\n\
+             bounds       no cgroup of its own: no limit on processes, memory or cpu\n             \
+                          no core dumps, OOM score 500 or more\n\
              system calls all: the profile has no filter\n\
              context      none: no security module is active\n\
              privileges   no new ones; read back\n\

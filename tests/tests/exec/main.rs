@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what fails here is the test")]
 
 mod audit;
+mod bounds;
 mod confinement;
 mod dns;
 mod explain;
@@ -11,6 +12,7 @@ mod ids;
 mod namespaces;
 mod policy;
 mod processes;
+mod profiles;
 mod recording;
 mod seccomp;
 mod setting;
