@@ -164,6 +164,8 @@ pub(crate) struct Request {
     pub(crate) timeout: Option<Duration>,
     /// `--detach`
     pub(crate) detach: bool,
+    /// `--cgroup target` or `none`
+    pub(crate) asks_for_another_cgroup: bool,
     /// Command and arguments; empty: a shell.
     pub(crate) command: Vec<OsString>,
 }
@@ -208,6 +210,7 @@ impl TryFrom<&ExecArgs> for Request {
             // Whoever names a time may shorten the profile's, and not prolong it.
             timeout: args.timeout.into_iter().chain(profile.timeout).min(),
             detach: args.detach,
+            asks_for_another_cgroup: args.cgroup.is_some_and(|cgroup| cgroup != bounds::Cgroup::Own),
             profile,
             command: args.command.clone(),
         })

@@ -77,6 +77,8 @@ fn needs(
     let may_trace = plan.capabilities.permitted.contains(Capabilities::of(Capability::CAP_SYS_PTRACE));
     need(Need::Host, on_the_hosts(plan, NamespaceKind::Net)?);
     need(Need::Host, may_trace && on_the_hosts(plan, NamespaceKind::Pid)?);
+    // What the configuration or a profile of the site says is the administrator's own wish.
+    need(Need::Unbound, request.detach || request.asks_for_another_cgroup);
     Ok(needs)
 }
 
@@ -99,8 +101,7 @@ pub(crate) fn refusal(plan: &Plan, caller: &Caller) -> ExecError {
         format!("{}{}", plan.policy, if plan.policy.rule.is_some() { "" } else { &why }),
         format!(
             "`porthole policy check {name} {} {} -- {command}` tells more; docs: reference/policy.md",
-            plan.target,
-            plan.profile.name
+            plan.target, plan.profile.name
         ),
     )
 }

@@ -169,9 +169,11 @@ fn what_is_dangerous_has_to_be_allowed_by_name(node: &Node) {
         (&["-w=/"], "directory"),
         (&["-u"], "host"),
         (&["--profile", "trace"], "host"),
+        (&["--cgroup", "none"], "unbound"),
+        (&["--cgroup", "target"], "unbound"),
     ] {
         let words = [words, &["web-0", "--", "/bin/busybox", "true"]].concat();
-        let all = ["enter", "cap-add", "root", "user", "env", "directory", "context", "host"];
+        let all = ["enter", "cap-add", "root", "user", "env", "directory", "context", "host", "unbound"];
         let allow = |but: &str| {
             let allowed: Vec<_> = all.iter().filter(|need| **need != but).collect();
             rule(&format!("profiles = ['general', 'trace']\nallow = {allowed:?}"))

@@ -35,11 +35,13 @@ pub(crate) enum Need {
     Context,
     /// Rights in a namespace of the host: its network, or its processes for one who may trace.
     Host,
+    /// Another cgroup than one of its own with limits, or a life beyond porthole's.
+    Unbound,
 }
 
 impl Need {
     /// All of them.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Enter,
         Self::CapAdd,
         Self::Root,
@@ -48,6 +50,7 @@ impl Need {
         Self::Directory,
         Self::Context,
         Self::Host,
+        Self::Unbound,
     ];
 
     /// As it is written in a rule.
@@ -61,6 +64,7 @@ impl Need {
             Self::Directory => "directory",
             Self::Context => "context",
             Self::Host => "host",
+            Self::Unbound => "unbound",
         }
     }
 }

@@ -86,6 +86,6 @@ namespaces = ["shop", "team-*", "-"]
 pods = ["web-?"]
 profiles = ["general", "sysadmin"]
 commands = ["/usr/bin/ip addr *", "ip -br a*", "/usr/*/ping"]
-allow = ["enter", "cap-add", "root", "user", "env", "directory", "context", "host"]
+allow = ["enter", "cap-add", "root", "user", "env", "directory", "context", "host", "unbound"]
 reason = "reading"
 "#;
