@@ -12,6 +12,8 @@ pub(super) const SUBJECT: Subject = Subject { checks: &["lsm", "lsm-policy"], lo
 const CONTEXT: &str = "system_u:system_r:porthole_debug_t:s0";
 /// The profile of a debug process.
 const PROFILE: &str = "porthole-debug";
+/// Where AppArmor lists its profiles.
+const PROFILES: &str = "/sys/kernel/security/apparmor/profiles";
 
 /// A module, and whether it enforces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,9 +64,14 @@ pub(crate) fn is_apparmor_active() -> bool {
     fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.first() == Some(&b'Y'))
 }
 
+/// Whether AppArmor's interface is there; who may not read it sees that too.
+pub(crate) fn can_load_profiles() -> bool {
+    Path::new(PROFILES).exists()
+}
+
 /// Whether AppArmor has porthole's profile. None where it cannot be asked.
 pub(crate) fn knows_profile() -> Option<bool> {
-    fs::read_to_string("/sys/kernel/security/apparmor/profiles").ok().map(|text| has_profile(&text))
+    fs::read_to_string(PROFILES).ok().map(|text| has_profile(&text))
 }
 
 /// Whether SELinux has porthole's domain: selinuxfs answers what is written to `context`, and nothing is changed by it.

@@ -214,14 +214,21 @@ fn plan_module(module: Module, context: &Context<'_>, plan: &mut Plan) -> Result
     let is_done = if is_kept { is_loaded && known != Some(false) } else { known == Some(true) };
     if !is_done {
         let (loader, package) = module.loader();
+        let missing = |what: &str| {
+            let policy = module.policy();
+            format!(
+                "{policy} is not loaded, and `porthole exec` needs it: {what}, then run `porthole install` again"
+            )
+        };
         let Some(program) = tree.program(&[loader]) else {
-            plan.notes.push(format!(
-                "{} is not loaded, and `porthole exec` needs it: there is no {loader}; install the package {package}, \
-                 then run `porthole install` again",
-                module.policy()
-            ));
+            plan.notes.push(missing(&format!("there is no {loader}; install the package {package}")));
             return Ok(());
         };
+        // As in a container: the module is the host's.
+        if module == Module::Apparmor && !kernel::can_load_profiles() {
+            plan.notes.push(missing("there is no /sys/kernel/security/apparmor; mount securityfs there"));
+            return Ok(());
+        }
         plan.policies.push(module.load(program, &file, is_kept.then_some(digest)));
     }
     if module == Module::Selinux {
@@ -252,8 +259,7 @@ pub(super) fn uninstall(tree: &Tree, state: &State, plan: &mut Plan) {
             // It is in the kernel alone.
             Module::Apparmor => {
                 tree.is_live()
-                    && module.is_active()
-                    && known != Some(false)
+                    && known == Some(true)
                     && file.is_some_and(|file| matches!(tree.read(file), Ok(Some(_))))
             }
             Module::Selinux => {

@@ -184,6 +184,17 @@ fn without_a_parser_the_rest_is_installed(_: &Node) {
     assert!(before.contains_key(Path::new(parser)));
 }
 
+fn where_apparmor_takes_no_profiles_the_rest_is_installed(_: &Node) {
+    let _active = Active::apparmor();
+    let before = system::changes();
+    fs::remove_file(LIST).unwrap();
+    let said = install();
+    assert!(said.expect_success().contains("mount securityfs"), "{said:?}");
+    porthole(&["uninstall"]).expect_success();
+    assert!(calls().is_empty());
+    assert!(system::changes() == before, "everything is as it was");
+}
+
 fn a_profile_of_the_sites_own_stays_as_it_is(_: &Node) {
     let _active = Active::apparmor();
     write(PROFILE, "profile porthole-debug {}\n");
@@ -253,6 +264,18 @@ fn a_module_that_is_followed_by_a_failure_is_taken_back(_: &Node) {
     assert!(Path::new("/usr/libexec/porthole/porthole-hook").exists() && Path::new(state).exists());
     fs::remove_file("/mnt/refused").unwrap();
     calls();
+    porthole(&["uninstall"]).expect_success();
+    assert_eq!(calls(), ["semodule -r porthole", LABEL]);
+    assert!(system::changes() == before, "everything is as it was");
+}
+
+fn a_packages_module_is_loaded_and_its_file_stays(_: &Node) {
+    let _active = Active::selinux();
+    write(MODULE, &source("selinux/porthole.cil"));
+    let before = system::changes();
+    install().expect_success();
+    assert_eq!(calls(), [format!("semodule -i {MODULE}"), LABEL.to_owned()]);
+    assert!(install().expect_success().contains("nothing to change"));
     porthole(&["uninstall"]).expect_success();
     assert_eq!(calls(), ["semodule -r porthole", LABEL]);
     assert!(system::changes() == before, "everything is as it was");
@@ -341,9 +364,11 @@ on_a_node!(requires(root):
     the_profile_is_loaded_once_and_unloaded_before_it_goes,
     a_profile_that_does_not_load_fails_the_installation,
     without_a_parser_the_rest_is_installed,
+    where_apparmor_takes_no_profiles_the_rest_is_installed,
     a_profile_of_the_sites_own_stays_as_it_is,
     the_module_is_loaded_files_are_labelled_and_both_are_taken_back,
     a_module_that_is_followed_by_a_failure_is_taken_back,
+    a_packages_module_is_loaded_and_its_file_stays,
     a_domain_of_the_sites_own_stays_as_it_is,
     where_usr_is_read_only_the_module_is_below_opt,
     an_image_gets_the_files_and_nothing_is_loaded,
