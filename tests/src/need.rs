@@ -43,6 +43,11 @@ fn probe(need: &str) -> Result<(), String> {
         "containerd" | "podman" | "docker" => engine::probe(need),
         "nsenter" | "setpriv" | "unshare" => program(need, "util-linux"),
         "systemd" => program("systemd-analyze", "systemd"),
+        "dig" => program("dig", "bind9-dnsutils"),
+        "nc" => program("nc", "netcat-openbsd"),
+        "nft" => program("nft", "nftables"),
+        "ping" => program("ping", "iputils-ping"),
+        "ps" => program("ps", "procps"),
         tool => program(tool, tool),
     }
 }

@@ -173,7 +173,7 @@ impl Plan {
             capabilities,
             ids,
             bounds: Bounds::resolve(request, target)?,
-            seccomp: Filter::resolve(request.profile),
+            seccomp: Filter::resolve(request.profile, capabilities.permitted),
             context: Context::resolve(request, target)?,
             no_new_privileges: true,
             terminal: caller.interactive && request.fork,
@@ -374,7 +374,7 @@ mod tests {
                           in all five sets; read back\n\
              ids          uid 1000, gid 100, no supplementary groups\n\
              bounds       none\n\
-             system calls not filtered\n\
+             system calls all: the profile has no filter\n\
              context      none: no security module is active\n\
              privileges   no new ones; read back\n\
              environment  HOME PATH PORTHOLE_TARGET TERM USER\n\

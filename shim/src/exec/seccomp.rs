@@ -1,10 +1,26 @@
-//! The system calls that the command may make.
+//! The system calls that the command may make: an allowlist by profile, everything else refused.
 
-use super::capabilities::Profile;
-use super::error::{ExecError, Step};
-use seccompiler::BpfProgram;
-use serde::Serialize;
+mod calls;
+mod condition;
+mod layout;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
+
+use caps::Capability;
+use rustix::thread::{SecureComputingMode, secure_computing_mode};
+use seccompiler::BpfProgram;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+
+use super::capabilities::{Capabilities, Profile};
+use super::error::{ExecError, Step};
+use calls::{Call, GROUPS, Group, Rule};
+use condition::{Condition, Error};
+use layout::{Verdict, assemble};
 
 /// The filter, as data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -13,30 +29,127 @@ pub(crate) enum Filter {
     /// None: the profile allows everything.
     Off,
     /// An allowlist.
-    On,
+    On(List),
+}
+
+/// Which list: the tables of `calls` and what the command is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct List {
+    profile: Profile,
+    /// It may open packet sockets.
+    raw: bool,
 }
 
 impl Filter {
-    /// That of a profile.
-    pub(crate) fn resolve(profile: Profile) -> Self {
-        let _ = profile;
-        Self::Off
+    /// That of a profile, for a command with `capabilities`.
+    pub(crate) fn resolve(profile: Profile, capabilities: Capabilities) -> Self {
+        match profile {
+            Profile::Sysadmin => Self::Off,
+            _ => {
+                let raw = capabilities.contains(Capabilities::of(Capability::CAP_NET_RAW));
+                Self::On(List { profile, raw })
+            }
+        }
     }
 
     /// As the kernel takes it; none where nothing is filtered.
     pub(crate) fn compile(&self) -> Result<Option<BpfProgram>, ExecError> {
-        Ok(None)
+        let Self::On(list) = self else { return Ok(None) };
+        let program = assemble(&list.verdicts()).map_err(|error| failed("its compilation", error))?;
+        Ok(Some(program))
+    }
+}
+
+impl List {
+    fn verdict(self, group: &Group) -> Verdict {
+        let tracing = self.profile == Profile::Trace;
+        match group.rule {
+            Rule::Allow => Verdict::Allow,
+            Rule::If(condition) => Verdict::If(condition),
+            Rule::IfOrRaw(usual, wider) => Verdict::If(if self.raw { wider } else { usual }),
+            Rule::IfOrTrace(usual, wider) => Verdict::If(if tracing { wider } else { usual }),
+            Rule::Trace if tracing => Verdict::Allow,
+            Rule::Trace | Rule::Deny => Verdict::Deny(Error::Eperm),
+            Rule::Missing => Verdict::Deny(Error::Enosys),
+        }
+    }
+
+    /// By number.
+    fn verdicts(self) -> Vec<(u32, Verdict)> {
+        let mut verdicts: Vec<_> =
+            self.calls().filter_map(|(call, verdict)| Some((call.number?, verdict))).collect();
+        verdicts.sort_unstable_by_key(|(number, _)| *number);
+        verdicts
+    }
+
+    /// Those that this architecture has.
+    fn calls(self) -> impl Iterator<Item = (&'static Call, Verdict)> {
+        let of = move |group: &'static Group| group.calls.iter().map(move |call| (call, self.verdict(group)));
+        GROUPS.iter().flat_map(of).filter(|(call, _)| call.number.is_some())
+    }
+
+    fn names(self, wanted: Verdict) -> Vec<&'static str> {
+        self.calls().filter(|(_, verdict)| *verdict == wanted).map(|(call, _)| call.name()).collect()
+    }
+
+    fn conditions(self) -> Vec<(&'static str, &'static Condition)> {
+        let condition = |(call, verdict): (&'static Call, Verdict)| match verdict {
+            Verdict::If(condition) => Some((call.name(), condition)),
+            Verdict::Allow | Verdict::Deny(_) => None,
+        };
+        self.calls().filter_map(condition).collect()
+    }
+}
+
+impl Serialize for List {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let conditions: BTreeMap<_, _> =
+            self.conditions().into_iter().map(|(name, condition)| (name, condition.to_string())).collect();
+        let mut list = serializer.serialize_struct("List", 8)?;
+        list.serialize_field("list", self.profile.name())?;
+        list.serialize_field("architecture", std::env::consts::ARCH)?;
+        list.serialize_field("other_architectures", "kill")?;
+        list.serialize_field("default", Error::Eperm.name())?;
+        list.serialize_field("allowed", &self.names(Verdict::Allow))?;
+        list.serialize_field("conditions", &conditions)?;
+        list.serialize_field("denied", &self.names(Verdict::Deny(Error::Eperm)))?;
+        list.serialize_field("missing", &self.names(Verdict::Deny(Error::Enosys)))?;
+        list.end()
     }
 }
 
 impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not filtered")
+        let Self::On(list) = self else { return f.write_str("all: the profile has no filter") };
+        let (allowed, conditions) = (list.names(Verdict::Allow).len(), list.conditions());
+        let by_argument: Vec<_> = conditions.iter().map(|(name, _)| *name).collect();
+        let families = if list.raw { "unix inet inet6 netlink packet" } else { "unix inet inet6 netlink" };
+        let tracing = if list.profile == Profile::Trace { "" } else { " tracing," };
+        writeln!(
+            f,
+            "list {}: {allowed}, and by argument {}; read back",
+            list.profile.name(),
+            by_argument.join(" ")
+        )?;
+        writeln!(
+            f,
+            "             EPERM for all others: namespaces, mounts,{tracing} bpf, keys, io_uring, modules, …"
+        )?;
+        writeln!(f, "             sockets: {families}")?;
+        write!(f, "             other architectures than {}: killed", std::env::consts::ARCH)
     }
 }
 
 /// Puts the filter in force for this thread and all that it becomes.
 pub(crate) fn apply(program: &BpfProgram) -> Result<(), ExecError> {
-    seccompiler::apply_filter(program)
-        .map_err(|e| Step::Seccomp.failed("the filter")(std::io::Error::other(e)))
+    seccompiler::apply_filter(program).map_err(|error| failed("its installation", error))?;
+    // Through the filter: it would not allow this call without being one that knows it.
+    match secure_computing_mode().map_err(Step::Seccomp.failed("reading back"))? {
+        SecureComputingMode::Filter => Ok(()),
+        other => Err(Step::Seccomp.refused(format!("reads back as {other:?}"), "nothing was run")),
+    }
+}
+
+fn failed(subject: &str, error: impl std::error::Error + Send + Sync + 'static) -> ExecError {
+    Step::Seccomp.failed(subject)(io::Error::other(error))
 }

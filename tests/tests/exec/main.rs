@@ -9,6 +9,7 @@ mod hygiene;
 mod ids;
 mod namespaces;
 mod processes;
+mod seccomp;
 mod setting;
 mod terminal;
 mod view;
