@@ -1,6 +1,7 @@
 //! `/etc/porthole/config.toml`: every key has a default, and a wrong one costs only itself.
 
 use crate::adopt::{Engines, StateKind};
+use crate::hidden::Hidden;
 use crate::naming::Template;
 use crate::text::clean;
 use std::fmt;
@@ -37,6 +38,8 @@ pub struct Config {
     pub pin_name: Template,
     /// Where engines keep their state, for adoption.
     pub engines: Engines,
+    /// What of the host commands do not see.
+    pub hidden: Hidden,
 }
 
 impl Default for Config {
@@ -48,6 +51,7 @@ impl Default for Config {
             on_error: OnError::Ignore,
             pin_name: Template::default(),
             engines: Engines::default(),
+            hidden: Hidden::default(),
         }
     }
 }
@@ -135,6 +139,12 @@ impl Config {
                     table.iter().filter_map(|(key, value)| self.set_engine(key, value).err()).collect();
                 if !wrong.is_empty() {
                     return Err(wrong.join("; "));
+                }
+            }
+            "exec" => {
+                for (key, value) in value.as_table().ok_or("exec: expected a table")? {
+                    let set = self.hidden.set(key, value);
+                    set.unwrap_or_else(|| Err("unknown key".into())).map_err(|e| format!("exec.{key}: {e}"))?;
                 }
             }
             _ => return Err(format!("{key}: unknown key")),

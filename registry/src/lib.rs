@@ -8,6 +8,7 @@ pub mod config;
 pub mod container_id;
 pub mod deadline;
 pub mod error;
+pub mod hidden;
 pub mod hook_entry;
 pub mod host;
 pub mod identity;

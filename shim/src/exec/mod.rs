@@ -67,6 +67,8 @@ pub(crate) struct TargetProcess {
 pub(crate) struct Settings {
     /// `/run/porthole`, where the empty mount namespace is pinned.
     pub(crate) run_dir: PathBuf,
+    /// What of the host a confined command does not see.
+    pub(crate) hidden: porthole_registry::hidden::Hidden,
     /// `-o json`: `--explain` prints JSON.
     pub(crate) json: bool,
 }
@@ -76,7 +78,7 @@ pub(crate) struct Settings {
 pub(crate) fn run(target: &Target, args: &ExecArgs, settings: &Settings) -> Result<u8, ExecError> {
     let request = Request::try_from(args)?;
     let caller = Caller::read()?;
-    let (plan, opened) = Plan::resolve(&request, target, &caller)?;
+    let (plan, opened) = Plan::resolve(&request, target, &caller, &settings.hidden)?;
     if args.explain {
         let text = if settings.json {
             let json =

@@ -5,6 +5,7 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use caps::Capability;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::geteuid;
 use rustix::stdio::{stdin, stdout};
@@ -24,7 +25,8 @@ use super::ids::{IdMap, Ids};
 use super::lsm::Context;
 use super::namespaces::Joins;
 use super::seccomp::Filter;
-use super::view::{Contents, View, is_mount_point};
+use super::view::{Contents, Hide, View, is_mount_point};
+use porthole_registry::hidden::Hidden;
 use porthole_registry::namespace::NamespaceKind;
 
 /// Who asks, read once.
@@ -141,6 +143,7 @@ impl Plan {
         request: &Request,
         target: &Target,
         caller: &Caller,
+        hidden: &Hidden,
     ) -> Result<(Self, Opened), ExecError> {
         let namespaces = Joins::resolve(&request.namespaces, target)?;
         let maps = match (&target.process, namespaces.has(NamespaceKind::User)) {
@@ -150,7 +153,11 @@ impl Plan {
         let ids = Ids::resolve(request, caller, maps.as_ref())?;
         // In a user namespace that one joins, one has everything there is.
         let available = if maps.is_some() { every_capability() } else { caller.available };
-        let capabilities = Sets::resolve(request.profile, request.add, request.drop, available)?;
+        // The whole host's processes are not what the profile is for; whoever wants them names the capability.
+        let tracing = Capabilities::of(Capability::CAP_SYS_PTRACE).minus(request.add);
+        let over_the_host = request.profile == Profile::Trace && !namespaces.has_other_processes();
+        let drop = if over_the_host { request.drop.union(tracing) } else { request.drop };
+        let capabilities = Sets::resolve(request.profile, request.add, drop, available)?;
         let inside = namespaces.has(NamespaceKind::Mnt) || maps.is_some();
         let account = Account::resolve(&ids, caller, inside, || std::fs::read_to_string("/etc/passwd").ok());
         let environment = Environment::resolve(caller, &account, &target.label, &request.variables);
@@ -162,7 +169,10 @@ impl Plan {
         let view = if entered {
             View::Entered
         } else {
-            view(request, target, &namespaces, &ids, &working_directory, &words, &environment)?
+            let as_root = ids.as_root() || request.gid.is_some() || !capabilities.permitted.disjoint(Capabilities::PAST_PERMISSIONS);
+            let programs = programs(&words, &environment);
+            let hidden = Contents::hidden(hidden.paths(as_root))?;
+            view(request, target, &namespaces, as_root, &working_directory, &programs, hidden)?
         };
         let plan = Self {
             target: target.label.clone(),
@@ -198,14 +208,21 @@ fn every_capability() -> Capabilities {
     caps::all().into_iter().map(Capabilities::of).fold(Capabilities::NONE, Capabilities::union)
 }
 
+/// Directories that the command may be in.
+fn programs(words: &[OsString], environment: &Environment) -> Vec<PathBuf> {
+    let named = words.first().map(Path::new).and_then(Path::parent).map(Path::to_owned);
+    std::env::split_paths(environment.path()).chain(named).collect()
+}
+
+/// `as_root`: permissions do not keep the command from what is root's.
 fn view(
     request: &Request,
     target: &Target,
     namespaces: &Joins,
-    ids: &Ids,
+    as_root: bool,
     directory: &Directory,
-    words: &[OsString],
-    environment: &Environment,
+    programs: &[PathBuf],
+    hidden: Vec<Hide>,
 ) -> Result<View, ExecError> {
     let net = namespaces.has(NamespaceKind::Net);
     let dns = if net { Dns::resolve(target)? } else { Dns::default() };
@@ -213,6 +230,7 @@ fn view(
     if request.profile == Profile::Sysadmin {
         return Ok(View::Host(Contents {
             trees: Vec::new(),
+            hidden: Vec::new(),
             sysfs: net,
             procfs,
             small_dev: false,
@@ -221,13 +239,11 @@ fn view(
         }));
     }
     // Root without capabilities still owns the disks' device files.
-    let small_dev = ids.uid().is_none_or(|uid| uid == 0) && !namespaces.has(NamespaceKind::User);
-    let mut programs: Vec<PathBuf> = std::env::split_paths(environment.path()).collect();
-    programs.extend(words.first().map(Path::new).and_then(Path::parent).map(Path::to_owned));
-    let trees = Contents::trees(directory.in_view(), &programs, procfs, small_dev, is_mount_point);
+    let small_dev = as_root;
+    let trees = Contents::trees(directory.in_view(), programs, procfs, small_dev, is_mount_point);
     let in_etc = |name: &str| std::fs::symlink_metadata(Path::new("/etc").join(name)).is_ok();
     let etc_merged = !dns.overlays.iter().all(|overlay| in_etc(&overlay.name));
-    Ok(View::Confined(Contents { trees, sysfs: net, procfs, small_dev, etc_merged, dns }))
+    Ok(View::Confined(Contents { trees, hidden, sysfs: net, procfs, small_dev, etc_merged, dns }))
 }
 
 fn open_place(
@@ -337,6 +353,7 @@ mod tests {
             namespaces: Joins(vec![Join { namespace: NamespaceKind::Net, inode: 42 }]),
             view: View::Confined(Contents {
                 trees,
+                hidden: vec![Hide { path: "/var/lib/kubelet".into(), directory: true }],
                 sysfs: true,
                 procfs: false,
                 small_dev: false,
@@ -366,7 +383,7 @@ mod tests {
             plan().to_string(),
             "target       shop/web-0\n\
              namespaces   net:[42]\n\
-             mounts       private; the host's, read-only and nosuid: / /dev; writable, nosuid, nodev: /tmp /srv; /run empty; /sys of the target\n             \
+             mounts       private; the host's, read-only and nosuid: / /dev; writable, nosuid, nodev: /tmp /srv; /run empty; hidden: /var/lib/kubelet; /sys of the target\n             \
                           /etc/hosts from the target's file system\n             \
                           /etc/hostname stays the host's\n\
              directory    /srv\n\
