@@ -144,7 +144,8 @@ impl Config {
             "exec" => {
                 for (key, value) in value.as_table().ok_or("exec: expected a table")? {
                     let set = self.hidden.set(key, value);
-                    set.unwrap_or_else(|| Err("unknown key".into())).map_err(|e| format!("exec.{key}: {e}"))?;
+                    set.unwrap_or_else(|| Err("unknown key".into()))
+                        .map_err(|e| format!("exec.{key}: {e}"))?;
                 }
             }
             _ => return Err(format!("{key}: unknown key")),

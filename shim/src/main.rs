@@ -96,7 +96,8 @@ fn run(cli: Cli) -> Result<ExitCode, Problem> {
 
 fn exec(words: &str, args: &exec::ExecArgs, config: Config, format: Format) -> Result<ExitCode, Problem> {
     let target = destination::open(words, args, &config)?;
-    let settings = exec::Settings { run_dir: config.run_dir, hidden: config.hidden, json: format == Format::Json };
+    let settings =
+        exec::Settings { run_dir: config.run_dir, hidden: config.hidden, json: format == Format::Json };
     let status = exec::run(&target, args, &settings).unwrap_or_else(|error| {
         let report = error.report();
         output::report(

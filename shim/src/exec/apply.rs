@@ -119,6 +119,7 @@ fn enter(entry: &Entry<'_>, child: Option<&AsChild>) -> Result<Infallible, ExecE
     // Before no_new_privs, under which AppArmor lets no confined process name a profile of its own.
     context.apply(&plan.context)?;
     forbid_new_privileges()?;
+    plan.processes.apply()?;
     sys::close_on_exec().map_err(Step::Descriptors.failed("3 and above"))?;
     if let Some(child) = child {
         die_with_parent(child.to_parent.as_fd())?;

@@ -91,7 +91,9 @@ impl Ids {
     pub(crate) fn as_root(&self) -> bool {
         match self {
             Self::Kept => true,
-            Self::Set { uid, gid, host_uid } => host_uid.unwrap_or(*uid) == 0 || (host_uid.is_none() && *gid == 0),
+            Self::Set { uid, gid, host_uid } => {
+                host_uid.unwrap_or(*uid) == 0 || (host_uid.is_none() && *gid == 0)
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 //! Words become a `Request` (types, no I/O), that becomes a `Plan` (data: everything is looked at and opened, nothing
 //! changed), and `apply` alone changes anything, in a process that becomes the command or ends.
 
+mod apart;
 mod apply;
 mod args;
 mod bounds;

@@ -109,11 +109,12 @@ impl Joins {
         self.0.iter().any(|join| join.namespace == namespace)
     }
 
-    /// Whether the processes to be seen are not the host's: of a namespace that is joined, and is not the caller's own.
-    pub(crate) fn has_other_processes(&self) -> bool {
-        let own = rustix::fs::stat("/proc/self/ns/pid").map(|stat| stat.st_ino);
-        let joined = self.0.iter().find(|join| join.namespace == NamespaceKind::Pid);
-        joined.is_some_and(|join| own.is_ok_and(|own| own != join.inode))
+    /// Whether one is joined that is not the caller's own.
+    pub(crate) fn has_other(&self, namespace: NamespaceKind) -> bool {
+        let own =
+            || rustix::fs::stat(format!("/proc/self/ns/{}", namespace.proc_name())).map(|stat| stat.st_ino);
+        let joined = self.0.iter().find(|join| join.namespace == namespace);
+        joined.is_some_and(|join| own().is_ok_and(|own| own != join.inode))
     }
 
     /// Whether anything inside could look at, or lie to, a process that is in there.

@@ -14,6 +14,7 @@ use seccompiler::BpfProgram;
 use serde::Serialize;
 
 use super::Target;
+use super::apart::Apart;
 use super::args::{Place, Request};
 use super::bounds::Bounds;
 use super::capabilities::{Capabilities, Profile, Sets};
@@ -106,6 +107,8 @@ pub(crate) struct Plan {
     pub(crate) ids: Ids,
     /// cgroup and limits.
     pub(crate) bounds: Bounds,
+    /// The host's processes.
+    pub(crate) processes: Apart,
     /// System calls.
     pub(crate) seccomp: Filter,
     /// The security module's context.
@@ -155,7 +158,7 @@ impl Plan {
         let available = if maps.is_some() { every_capability() } else { caller.available };
         // The whole host's processes are not what the profile is for; whoever wants them names the capability.
         let tracing = Capabilities::of(Capability::CAP_SYS_PTRACE).minus(request.add);
-        let over_the_host = request.profile == Profile::Trace && !namespaces.has_other_processes();
+        let over_the_host = request.profile == Profile::Trace && !namespaces.has_other(NamespaceKind::Pid);
         let drop = if over_the_host { request.drop.union(tracing) } else { request.drop };
         let capabilities = Sets::resolve(request.profile, request.add, drop, available)?;
         let inside = namespaces.has(NamespaceKind::Mnt) || maps.is_some();
@@ -169,7 +172,9 @@ impl Plan {
         let view = if entered {
             View::Entered
         } else {
-            let as_root = ids.as_root() || request.gid.is_some() || !capabilities.permitted.disjoint(Capabilities::PAST_PERMISSIONS);
+            let as_root = ids.as_root()
+                || request.gid.is_some()
+                || !capabilities.permitted.disjoint(Capabilities::PAST_PERMISSIONS);
             let programs = programs(&words, &environment);
             let hidden = Contents::hidden(hidden.paths(as_root))?;
             view(request, target, &namespaces, as_root, &working_directory, &programs, hidden)?
@@ -180,6 +185,7 @@ impl Plan {
             working_directory,
             view,
             profile: request.profile,
+            processes: Apart::resolve(request.profile, &namespaces, &capabilities),
             capabilities,
             ids,
             bounds: Bounds::resolve(request, target)?,
@@ -325,6 +331,7 @@ impl fmt::Display for Plan {
         writeln!(f, "             in all five sets; read back")?;
         writeln!(f, "ids          {}", self.ids)?;
         writeln!(f, "bounds       {}", self.bounds)?;
+        writeln!(f, "processes    {}", self.processes)?;
         writeln!(f, "system calls {}", self.seccomp)?;
         writeln!(f, "context      {}", self.context)?;
         writeln!(f, "privileges   no new ones; read back")?;
@@ -366,6 +373,7 @@ mod tests {
             capabilities: Sets::exactly(Profile::General.capabilities()),
             ids: Ids::Set { uid: 1000, gid: 100, host_uid: None },
             bounds: Bounds::default(),
+            processes: Apart::On { signals: true, abstract_sockets: false },
             seccomp: Filter::Off,
             context: Context::None { reason: "no security module is active".into() },
             no_new_privileges: true,
@@ -391,6 +399,7 @@ mod tests {
                           in all five sets; read back\n\
              ids          uid 1000, gid 100, no supplementary groups\n\
              bounds       none\n\
+             processes    apart from the host's: looks into none, signals none\n\
              system calls all: the profile has no filter\n\
              context      none: no security module is active\n\
              privileges   no new ones; read back\n\

@@ -35,7 +35,11 @@ impl Host {
         let least = ["--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--clear-groups"];
         let other = |uid: u32| {
             let mut setpriv = Command::new("setpriv");
-            setpriv.args(least).arg(format!("--reuid={uid}")).arg(format!("--regid={uid}")).args(["--", "sleep"]);
+            setpriv
+                .args(least)
+                .arg(format!("--reuid={uid}"))
+                .arg(format!("--regid={uid}"))
+                .args(["--", "sleep"]);
             (uid, sleep(setpriv))
         };
         let others = vec![other(0), other(65534), other(100_000)];
@@ -79,7 +83,9 @@ fn run(program: &Path, arguments: &[&str]) -> Outcome {
 fn sleep(mut command: Command) -> Child {
     let child = command.arg("1000").stdin(Stdio::null()).spawn().unwrap();
     let comm = format!("/proc/{}/comm", child.id());
-    process::wait_until("a process of the host", || fs::read_to_string(&comm).is_ok_and(|comm| comm == "sleep\n"));
+    process::wait_until("a process of the host", || {
+        fs::read_to_string(&comm).is_ok_and(|comm| comm == "sleep\n")
+    });
     child
 }
 

@@ -11,7 +11,7 @@ use std::fmt::Write;
 use porthole_tests::{Bundle, Container, Node, Runtime, on_a_node, requires};
 
 use host::Host;
-use table::{ATTEMPTS, COLUMNS, Column, Verdict};
+use table::{ATTEMPTS, BOXED, COLUMNS, Column, HOSTED, Verdict, WEB};
 
 /// What the prober says came of each attempt.
 fn probe(host: &Host, column: &Column) -> BTreeMap<String, String> {
@@ -19,8 +19,9 @@ fn probe(host: &Host, column: &Column) -> BTreeMap<String, String> {
     let root = format!("ROOT={}", host.root());
     let mut words = vec!["-e", root.as_str(), "-e", same.as_str()];
     words.extend(column.options);
-    let (target, program) = if column.inside { ("boxed", "/bin/prober") } else { ("web-0", "./prober") };
-    words.extend([target, "--", program]);
+    // The container's own file system, or the host's.
+    let program = if column.target == BOXED { "/bin/prober" } else { "./prober" };
+    words.extend([column.target, "--", program]);
     let outcome = host.exec(&words);
     let lines = outcome.expect_success().lines().filter_map(|line| line.split_once(' '));
     lines.map(|(name, answer)| (name.to_owned(), answer.to_owned())).collect()
@@ -30,8 +31,8 @@ fn every_attempt_from_every_profile_ends_as_the_table_says(node: &Node) {
     requires!(gcc, setpriv);
     let host = Host::new(node);
     let pod = |name: &str| Bundle::of_pod(node, "shop", name, "app", "/none").own_netns();
-    let web = Container::run(Runtime::Runc, &pod("web-0"));
-    let boxed = Container::run(Runtime::Runc, &pod("boxed").user_namespace());
+    let pods = [pod(WEB), pod(BOXED).user_namespace(), pod(HOSTED).host_network()];
+    let pods = pods.map(|bundle| Container::run(Runtime::Runc, &bundle));
     let found: Vec<_> = COLUMNS.iter().map(|column| probe(&host, column)).collect();
     let mut wrong = Vec::new();
     let mut table = String::new();
@@ -48,9 +49,12 @@ fn every_attempt_from_every_profile_ends_as_the_table_says(node: &Node) {
     let tried: usize = found.iter().map(BTreeMap::len).sum();
     let heads: String = COLUMNS.iter().map(|column| format!(" {:>12.12}", column.name)).collect();
     assert!(wrong.is_empty(), "{}\n\n{:22}{heads}{table}\n", wrong.join("\n"), "");
-    assert_eq!(tried, ATTEMPTS.len() * COLUMNS.len(), "the prober tries what the table has, and nothing else");
-    boxed.delete();
-    web.delete();
+    assert_eq!(
+        tried,
+        ATTEMPTS.len() * COLUMNS.len(),
+        "the prober tries what the table has, and nothing else"
+    );
+    pods.map(Container::delete);
 }
 
 #[test]

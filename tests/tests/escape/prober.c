@@ -51,6 +51,12 @@ static int past(long result, int arguments) { return result < 0 && errno != argu
 
 static int can_open(const char *path, int flags) { return of(open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)); }
 
+/* The same for a file that not every kernel has. */
+static int can_open_if_there(const char *path, int flags) {
+    int error = can_open(path, flags);
+    return error == ENOENT ? ENOSYS : error;
+}
+
 /* An empty file is what hides another. */
 static int can_read(const char *path) {
     char byte;
@@ -118,7 +124,8 @@ static int add_route(void) {
     uint32_t network = 0x000200c0, device = 1;
     attribute(&message.header, RTA_DST, &network, sizeof network);
     attribute(&message.header, RTA_OIF, &device, sizeof device);
-    return netlink(NETLINK_ROUTE, &message.header);
+    int error = netlink(NETLINK_ROUTE, &message.header);
+    return error == EEXIST ? 0 : error;
 }
 
 /* A link that is there already, in the network namespace of a process of the host. */
@@ -184,6 +191,12 @@ static int grant(const char *path) {
 static int another_cgroup(void) {
     if (mount("none", "/mnt", "cgroup2", 0, NULL)) return errno;
     return can_open("/mnt/cgroup.procs", O_WRONLY);
+}
+
+/* One that there is already, or none. */
+static int release_agent(void) {
+    if (mount("none", "/mnt", "cgroup", 0, "memory")) return errno;
+    return can_open("/mnt/release_agent", O_WRONLY);
 }
 
 static int climb(void) {
@@ -263,7 +276,10 @@ static int uring(void) {
 TRY(mount_tmpfs, of(mount("none", "/mnt", "tmpfs", 0, NULL)))
 TRY(mount_by_descriptor, of(syscall(SYS_fsopen, "tmpfs", 0)))
 TRY(remount, of(mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND, NULL)))
-TRY(umount_etc, past(umount2("/etc", UMOUNT_NOFOLLOW), EINVAL))
+static int umount_etc(void) {
+    int error = past(umount2("/etc", UMOUNT_NOFOLLOW), EINVAL);
+    return error == EBUSY ? 0 : error;
+}
 TRY(unshare_user, of(unshare(CLONE_NEWUSER)))
 TRY(unshare_mnt, of(unshare(CLONE_NEWNS)))
 TRY(unshare_net, of(unshare(CLONE_NEWNET)))
@@ -283,6 +299,7 @@ TRY(mem_root, of_process(root, "mem", O_RDWR))
 TRY(mem_same, of_process(same, "mem", O_RDWR))
 TRY(through_root, of_process(root, "root/etc/hostname", O_RDONLY))
 TRY(through_same, of_process(same, "root/etc/hostname", O_RDONLY))
+TRY(write_same, of_process(same, "root/etc/passwd", O_WRONLY))
 TRY(environ_root, of_process(root, "environ", O_RDONLY))
 TRY(fd_root, of_process(root, "fd/0", O_RDONLY))
 TRY(fd_same, of_process(same, "fd/0", O_RDONLY))
@@ -320,10 +337,10 @@ TRY(module_unload, past(syscall(SYS_delete_module, "porthole_has_none", O_NONBLO
 TRY(kexec, past(syscall(SYS_kexec_load, 0, 0, 0, -1L), EINVAL))
 TRY(restart, past(syscall(SYS_reboot, 0, 0, 0, 0), EINVAL))
 TRY(kernel_log, of(syscall(SYS_syslog, 9, 0, 0)))
-TRY(sysrq, can_open("/proc/sysrq-trigger", O_WRONLY))
+TRY(sysrq, can_open_if_there("/proc/sysrq-trigger", O_WRONLY))
 TRY(core_pattern, can_open("/proc/sys/kernel/core_pattern", O_WRONLY))
-TRY(modprobe_path, can_open("/proc/sys/kernel/modprobe", O_WRONLY))
-TRY(sysfs, can_open("/sys/kernel/mm/transparent_hugepage/enabled", O_WRONLY))
+TRY(modprobe_path, can_open_if_there("/proc/sys/kernel/modprobe", O_WRONLY))
+TRY(sysfs, can_open_if_there("/sys/kernel/mm/transparent_hugepage/enabled", O_WRONLY))
 TRY(device_there, can_open("device", O_RDWR))
 TRY(device_kmsg, can_open("/dev/kmsg", O_WRONLY))
 TRY(device_disk, past(open("/dev/porthole-disk", O_RDONLY), ENXIO))
@@ -346,7 +363,7 @@ static const struct { const char *name; int (*attempt)(void); } attempts[] = {
     {"ptrace-root", ptrace_root}, {"ptrace-same-user", ptrace_same}, {"ptrace-porthole", ptrace_porthole},
     {"read-memory-root", readv_root}, {"read-memory-same-user", readv_same}, {"proc-mem-root", mem_root},
     {"proc-mem-same-user", mem_same}, {"proc-root-root", through_root}, {"proc-root-same-user", through_same},
-    {"proc-environ-root", environ_root}, {"proc-fd-root", fd_root}, {"proc-fd-same-user", fd_same},
+    {"proc-root-write-same-user", write_same}, {"proc-environ-root", environ_root}, {"proc-fd-root", fd_root}, {"proc-fd-same-user", fd_same},
     {"proc-fd-porthole", fd_porthole}, {"proc-exe-porthole", exe_porthole}, {"steal-fd-root", steal_root},
     {"steal-fd-same-user", steal_same}, {"kill-root", kill_root}, {"kill-same-user", kill_same},
     {"kill-porthole", kill_porthole}, {"renice-root", renice_root},
@@ -365,7 +382,7 @@ static const struct { const char *name; int (*attempt)(void); } attempts[] = {
     {"device-disk", device_disk}, {"terminal-input", type_into_terminal}, {"setuid-file", setuid_file},
     {"capability-file", capability_file}, {"another-user", another_user}, {"more-groups", more_groups},
     {"personality", legacy_personality}, {"x32-call", foreign_call}, {"cgroup", another_cgroup},
-    {"shared-memory-root", shared_memory},
+    {"release-agent", release_agent}, {"shared-memory-root", shared_memory},
 };
 
 static int number(const char *name) {

@@ -220,7 +220,8 @@ impl Own {
         for Hide { path, directory } in hidden {
             match attach_part(self, if *directory { NO_FILES } else { NO_CONTENT }, path) {
                 // It is on a mount that is not in the view.
-                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
                 done => done.map_err(failed(path))?,
             }
         }

@@ -75,8 +75,9 @@ mod tests {
         symlink("data/docker", dir.join("docker")).unwrap();
         symlink("nowhere", dir.join("broken")).unwrap();
         let dir = fs::canonicalize(&dir).unwrap();
-        let named = ["docker", "data/docker/overlay", "key", "broken", "missing", "key/below", "data/docker-2"]
-            .map(|name| dir.join(name));
+        let named =
+            ["docker", "data/docker/overlay", "key", "broken", "missing", "key/below", "data/docker-2"]
+                .map(|name| dir.join(name));
         fs::create_dir(dir.join("data/docker-2")).unwrap();
         let found = resolve(named.iter().map(PathBuf::as_path), &[]).unwrap();
         let hide = |name: &str, directory| Hide { path: dir.join(name), directory };
