@@ -7,6 +7,7 @@ pub mod adopt;
 pub mod config;
 pub mod container_id;
 pub mod deadline;
+pub mod dissolve;
 pub mod error;
 pub mod hidden;
 pub mod hook_entry;

@@ -210,7 +210,12 @@ impl Registry {
     }
 
     /// The identity of the pin if it still is that of inode `ino`; none where the name is somebody else's.
-    fn pin_id(&self, dir: &NetnsDir, name: &PinName, ino: u64) -> Result<Option<NamespaceId>, Error> {
+    pub(crate) fn pin_id(
+        &self,
+        dir: &NetnsDir,
+        name: &PinName,
+        ino: u64,
+    ) -> Result<Option<NamespaceId>, Error> {
         Ok(match dir.look(name)? {
             Found::Inode(id) if id.ino == ino && Some(id.dev) == nsfs() => Some(id),
             // A bare file is ours by the index; which device it had does not matter for its removal.

@@ -7,6 +7,7 @@ use super::tree::Tree;
 use crate::exit::{Exit, ExitCode};
 use crate::output::{Format, print, print_json};
 use crate::problem::Problem;
+use porthole_registry::dissolve::Dissolved;
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -132,6 +133,7 @@ pub(super) fn uninstalled(
     rest: &Plan,
     ready: &[EngineName],
     state: &State,
+    dissolved: Option<Dissolved>,
     format: Format,
 ) -> Result<(), Problem> {
     if format == Format::Json {
@@ -141,8 +143,11 @@ pub(super) fn uninstalled(
     text += &kept(rest);
     text += &reloads(config, ready, true);
     if state.files.is_empty() {
-        text +=
-            "nothing of porthole's installation is left; records and pins under /run go with the next boot\n";
+        if let Some(Dissolved { records, pins }) = dissolved {
+            text +=
+                &format!("remove  the registry (pins: {pins}, records: {records}); the containers run on\n");
+        }
+        text += "nothing of porthole's installation is left\n";
     } else {
         text += "run `porthole uninstall` again for what stays\n";
     }

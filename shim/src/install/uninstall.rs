@@ -10,7 +10,14 @@ use super::{Selection, report, restart};
 use crate::exit::{Exit, ExitCode};
 use crate::output::Format;
 use crate::problem::Problem;
+use porthole_registry::config::Config;
+use porthole_registry::dissolve::Dissolved;
+use porthole_registry::registration::Registry;
+use porthole_registry::store::Store;
 use std::path::{Path, PathBuf};
+
+/// How long it waits for the registry's lock.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Runs the command.
 pub(super) fn run(selection: &Selection, tree: &Tree, format: Format) -> Result<ExitCode, Problem> {
@@ -63,8 +70,20 @@ pub(super) fn run(selection: &Selection, tree: &Tree, format: Format) -> Result<
     forget(&mut state, tree, &rest)?;
     apply::sweep(tree, &mut state);
     state.save(tree)?;
-    report::uninstalled(&taken, &rest, &ready, &state, format)?;
+    let dissolved = if state.files.is_empty() && tree.is_live() { dissolve()? } else { None };
+    report::uninstalled(&taken, &rest, &ready, &state, dissolved, format)?;
     Ok(Exit::Done.into())
+}
+
+/// Takes all pins and records away: nobody is left to remove them when their pods end.
+fn dissolve() -> Result<Option<Dissolved>, Problem> {
+    let (config, _) = Config::load(None);
+    let Some(store) = Store::open(&config.run_dir)? else { return Ok(None) };
+    // Pins are where pid 1 sees them.
+    crate::inventory::host()?
+        .enter_mount_namespace()
+        .map_err(|errno| Problem::failed(format!("enter the host's mount namespace: {errno}")))?;
+    Ok(Some(Registry::new(store, config.netns_dir).dissolve(PATIENCE)?))
 }
 
 /// The engine's configuration: where it was when it was installed for.

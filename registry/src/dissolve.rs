@@ -1,0 +1,65 @@
+//! The end of the registry: every pin and every record goes, whatever still runs.
+
+use crate::deadline::Deadline;
+use crate::error::{Error, Failures, Step};
+use crate::netns_dir::NetnsDir;
+use crate::registration::Registry;
+use rustix::io::Errno;
+use rustix::mount::{UnmountFlags, unmount};
+use std::time::Duration;
+
+/// What there was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dissolved {
+    /// Records that were removed.
+    pub records: usize,
+    /// Pins that were removed.
+    pub pins: usize,
+}
+
+impl Registry {
+    /// Removes all pins that are ours, all records, and the registry's directory. Names that are somebody else's stay;
+    /// containers do not notice.
+    ///
+    /// # Errors
+    /// The first thing that could not be removed; everything else is gone then.
+    pub fn dissolve(&self, patience: Duration) -> Result<Dissolved, Error> {
+        let lock = self.store.lock(Deadline::after(patience))?;
+        let mut dissolved = Dissolved::default();
+        let mut failures = Failures::default();
+        for ino in self.store.pinned()? {
+            if let (Some(name), Some(dir)) = (self.store.pin_name(ino)?, NetnsDir::open(&self.netns_dir)?)
+                && let Some(id) = self.pin_id(&dir, &name, ino)?
+            {
+                match dir.unpin(&name, id) {
+                    Ok(_) => dissolved.pins += 1,
+                    // Its entry stays: it tells whose the name is.
+                    Err(error) => {
+                        failures.note(Err(error));
+                        continue;
+                    }
+                }
+            }
+            failures.note(self.store.forget(&lock, ino));
+        }
+        for ino in self.store.going()? {
+            failures.note(self.finish(&lock, ino));
+        }
+        for (_, record) in self.store.records()? {
+            if let Ok(record) = record {
+                failures.note(self.store.remove(&lock, &record.id));
+                dissolved.records += 1;
+            }
+        }
+        failures.into_result()?;
+        // What every view of `exec` starts from is mounted below it.
+        for point in ["view/mnt", "view"] {
+            let _ = unmount(self.store.path().join(point), UnmountFlags::DETACH);
+        }
+        let path = self.store.path();
+        std::fs::remove_dir_all(path)
+            .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))
+            .map_err(Step::RemoveRecord.on(path.display().to_string()))?;
+        Ok(dissolved)
+    }
+}
