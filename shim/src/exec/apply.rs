@@ -8,8 +8,10 @@ use std::path::Path;
 use nix::sys::signal::SigSet;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Timespec;
+use rustix::io::Errno;
 use rustix::process::{
-    DumpableBehavior, Signal, chroot, fchdir, set_dumpable_behavior, set_parent_process_death_signal, setsid,
+    DumpableBehavior, Signal, chroot, fchdir, getcwd, set_dumpable_behavior, set_parent_process_death_signal,
+    setsid,
 };
 use rustix::thread::{no_new_privs, set_no_new_privs};
 
@@ -19,7 +21,7 @@ use super::error::{ExecError, Step};
 use super::lifeline::Lifeline;
 use super::plan::{Directory, Opened, Plan};
 use super::pty::{Pty, Slave};
-use super::view::{Start, assemble};
+use super::view::{Start, View, assemble};
 use super::wait::{self, Signals};
 use super::{Target, seccomp};
 use crate::sys::{self, Fork};
@@ -137,11 +139,29 @@ fn directories(plan: &Plan, opened: &Opened) -> Result<(), ExecError> {
     }
     match &plan.working_directory {
         Directory::Opened(path) => {
-            fchdir(&opened.directory).map_err(Step::WorkingDirectory.failed(path.display().to_string()))
+            let failed = || Step::WorkingDirectory.failed(path.display().to_string());
+            fchdir(&opened.directory).map_err(failed())?;
+            if plan.confined() && plan.view == View::Entered {
+                reachable(path)?;
+            }
+            Ok(())
         }
         // The view has seen to it.
         Directory::InView(_) => Ok(()),
         Directory::Root => rustix::process::chdir("/").map_err(Step::WorkingDirectory.failed("/")),
+    }
+}
+
+/// From a directory outside its root, a command of the target's would climb to the host's (the class of CVE-2024-21626).
+/// The kernel says so: such a path does not begin at the root.
+fn reachable(path: &Path) -> Result<(), ExecError> {
+    match getcwd(Vec::new()) {
+        Ok(seen) if seen.to_bytes().starts_with(b"/") => Ok(()),
+        Ok(_) | Err(Errno::NOENT) => Err(Step::WorkingDirectory.refused(
+            format!("{} is not below the command's root", path.display()),
+            "name a directory that is, or use --profile sysadmin",
+        )),
+        Err(error) => Err(Step::WorkingDirectory.failed(path.display().to_string())(error)),
     }
 }
 

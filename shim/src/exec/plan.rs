@@ -168,15 +168,19 @@ impl Plan {
         let root =
             request.root.as_ref().map(|place| open_place(place, target, "root", Step::Root)).transpose()?;
         let entered = namespaces.has(NamespaceKind::Mnt) || root.is_some();
-        let (working_directory, directory) = directory(request, target, caller, entered)?;
+        let as_root = ids.as_root()
+            || request.gid.is_some()
+            || !capabilities.permitted.disjoint(Capabilities::PAST_PERMISSIONS);
+        let hidden = if entered || request.profile == Profile::Sysadmin {
+            Vec::new()
+        } else {
+            Contents::hidden(hidden.paths(as_root))?
+        };
+        let (working_directory, directory) = directory(request, target, caller, entered, &hidden)?;
         let view = if entered {
             View::Entered
         } else {
-            let as_root = ids.as_root()
-                || request.gid.is_some()
-                || !capabilities.permitted.disjoint(Capabilities::PAST_PERMISSIONS);
             let programs = programs(&words, &environment);
-            let hidden = Contents::hidden(hidden.paths(as_root))?;
             view(request, target, &namespaces, as_root, &working_directory, &programs, hidden)?
         };
         let plan = Self {
@@ -202,6 +206,11 @@ impl Plan {
         let command = Command::new(&words, &plan.environment)?;
         let filter = plan.seccomp.compile()?;
         Ok((plan, Opened { root: root.map(|(_, fd)| fd), directory, command, filter }))
+    }
+
+    /// Whether it is to be kept from anything.
+    pub(crate) fn confined(&self) -> bool {
+        self.profile != Profile::Sysadmin
     }
 
     /// Whether what is inside could reach for porthole's own image.
@@ -236,7 +245,7 @@ fn view(
     if request.profile == Profile::Sysadmin {
         return Ok(View::Host(Contents {
             trees: Vec::new(),
-            hidden: Vec::new(),
+            hidden,
             sysfs: net,
             procfs,
             small_dev: false,
@@ -283,6 +292,7 @@ fn directory(
     target: &Target,
     caller: &Caller,
     entered: bool,
+    hidden: &[Hide],
 ) -> Result<(Directory, OwnedFd), ExecError> {
     let root = || {
         openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
@@ -298,11 +308,11 @@ fn directory(
     Ok(match place {
         _ if entered => (Directory::Opened(path), fd),
         Place::Target => (Directory::Opened(path), fd),
-        Place::Host(_) if confined && !Contents::has(&path) => {
+        Place::Host(_) if confined && !Contents::has(&path, hidden) => {
             if request.working_directory.is_some() {
                 return Err(Step::WorkingDirectory.refused(
                     format!("{} is not in the command's view of the host", path.display()),
-                    "name a directory outside /run and /sys, or use --profile sysadmin",
+                    "name one that --explain does not list as hidden, outside /run and /sys, or use --profile sysadmin",
                 ));
             }
             (Directory::Root, root()?)

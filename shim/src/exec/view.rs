@@ -146,8 +146,10 @@ impl Contents {
     }
 
     /// Whether a confined view has this directory at all.
-    pub(crate) fn has(directory: &Path) -> bool {
-        directory.is_absolute() && !HIDDEN.iter().any(|hidden| directory.starts_with(hidden))
+    pub(crate) fn has(directory: &Path, hidden: &[Hide]) -> bool {
+        let is_in = |top: &Path| directory.starts_with(top);
+        let not_there = HIDDEN.iter().map(Path::new).chain(hidden.iter().map(|hide| hide.path.as_path()));
+        directory.is_absolute() && !not_there.into_iter().any(is_in)
     }
 }
 

@@ -56,6 +56,11 @@ impl Host {
         self.others.iter().find(|(user, _)| *user == uid).unwrap().1.id()
     }
 
+    /// Makes an attempt from the host itself.
+    pub fn attempt(&self, name: &str) -> Outcome {
+        run(&self.work.join("prober"), &[name])
+    }
+
     /// Runs `porthole exec` in the directory where the prober is.
     pub fn exec(&self, words: &[&str]) -> Outcome {
         let mut command = Command::new(binary("porthole"));

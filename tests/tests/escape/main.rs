@@ -30,6 +30,8 @@ fn probe(host: &Host, column: &Column) -> BTreeMap<String, String> {
 fn every_attempt_from_every_profile_ends_as_the_table_says(node: &Node) {
     requires!(gcc, setpriv);
     let host = Host::new(node);
+    // No column has it.
+    host.attempt("abstract-socket").expect_success();
     let pod = |name: &str| Bundle::of_pod(node, "shop", name, "app", "/none").own_netns();
     let pods = [pod(WEB), pod(BOXED).user_namespace(), pod(HOSTED).host_network()];
     let pods = pods.map(|bundle| Container::run(Runtime::Runc, &bundle));

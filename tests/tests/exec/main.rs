@@ -5,6 +5,8 @@
 mod confinement;
 mod dns;
 mod explain;
+mod hidden;
+mod hostile;
 mod hygiene;
 mod ids;
 mod namespaces;
