@@ -2,6 +2,7 @@
 
 use crate::adopt::{Engines, StateKind};
 use crate::bounds::Bounds;
+use crate::hidden::Hidden;
 use crate::naming::Template;
 use crate::text::clean;
 use std::fmt;
@@ -42,6 +43,8 @@ pub struct Config {
     pub audit_required: bool,
     /// What a command of `porthole exec` may use up.
     pub exec: Bounds,
+    /// What of the host commands do not see.
+    pub hidden: Hidden,
 }
 
 impl Default for Config {
@@ -55,6 +58,7 @@ impl Default for Config {
             engines: Engines::default(),
             audit_required: false,
             exec: Bounds::default(),
+            hidden: Hidden::default(),
         }
     }
 }
@@ -138,7 +142,8 @@ impl Config {
             }
             "exec" => {
                 for (key, value) in value.as_table().ok_or("exec: expected a table")? {
-                    self.exec.set(key, value).map_err(|e| format!("exec.{key}: {e}"))?;
+                    let set = self.hidden.set(key, value).unwrap_or_else(|| self.exec.set(key, value));
+                    set.map_err(|e| format!("exec.{key}: {e}"))?;
                 }
             }
             "engines" => {

@@ -10,6 +10,7 @@ pub mod container_id;
 pub mod deadline;
 pub mod dissolve;
 pub mod error;
+pub mod hidden;
 pub mod hook_entry;
 pub mod host;
 pub mod identity;

@@ -129,6 +129,7 @@ fn exec(
         run_dir: config.run_dir,
         audit_required: config.audit_required,
         bounds: config.exec,
+        hidden: config.hidden,
         ..settings
     };
     let status = exec::run(&target, args, &settings).unwrap_or_else(|error| {

@@ -8,8 +8,9 @@ use std::path::Path;
 use nix::sys::signal::SigSet;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, Mode, OFlags, Timespec, openat};
+use rustix::io::Errno;
 use rustix::process::{
-    DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions, chroot, fchdir, getpid, pidfd_open,
+    DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions, chroot, fchdir, getcwd, getpid, pidfd_open,
     set_dumpable_behavior, set_parent_process_death_signal, setsid, waitpid,
 };
 use rustix::stdio::{dup2_stdin, stdin};
@@ -23,7 +24,7 @@ use super::lifeline::Lifeline;
 use super::plan::{Directory, Opened, Plan};
 use super::pty::{Pty, Slave};
 use super::recording::Recording;
-use super::view::{Start, assemble};
+use super::view::{Start, View, assemble};
 use super::wait::{self, Signals};
 use super::{Target, seccomp};
 use crate::output;
@@ -170,6 +171,7 @@ fn enter(entry: &Entry<'_>, child: Option<&AsChild>) -> Result<Infallible, ExecE
     // Before no_new_privs, under which AppArmor lets no confined process name a profile of its own.
     context.apply(&plan.context)?;
     forbid_new_privileges()?;
+    plan.processes.apply()?;
     sys::close_on_exec().map_err(Step::Descriptors.failed("3 and above"))?;
     if let Some(child) = child
         && !plan.detach
@@ -189,11 +191,29 @@ fn directories(plan: &Plan, opened: &Opened) -> Result<(), ExecError> {
     }
     match &plan.working_directory {
         Directory::Opened(path) => {
-            fchdir(&opened.directory).map_err(Step::WorkingDirectory.failed(path.display().to_string()))
+            let failed = || Step::WorkingDirectory.failed(path.display().to_string());
+            fchdir(&opened.directory).map_err(failed())?;
+            if plan.confined() && plan.view == View::Entered {
+                reachable(path)?;
+            }
+            Ok(())
         }
         // The view has seen to it.
         Directory::InView(_) => Ok(()),
         Directory::Root => rustix::process::chdir("/").map_err(Step::WorkingDirectory.failed("/")),
+    }
+}
+
+/// From a directory outside its root, a command of the target's would climb to the host's (the class of CVE-2024-21626).
+/// The kernel says so: such a path does not begin at the root.
+fn reachable(path: &Path) -> Result<(), ExecError> {
+    match getcwd(Vec::new()) {
+        Ok(seen) if seen.to_bytes().starts_with(b"/") => Ok(()),
+        Ok(_) | Err(Errno::NOENT) => Err(Step::WorkingDirectory.refused(
+            format!("{} is not below the command's root", path.display()),
+            "name a directory that is, or use --profile sysadmin",
+        )),
+        Err(error) => Err(Step::WorkingDirectory.failed(path.display().to_string())(error)),
     }
 }
 

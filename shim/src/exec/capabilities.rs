@@ -38,6 +38,11 @@ impl Capabilities {
         Self(self.0 & !other.0)
     }
 
+    /// Whether the other has none of these.
+    pub(crate) const fn disjoint(self, other: Self) -> bool {
+        self.0 & other.0 == 0
+    }
+
     /// Whether it is empty.
     pub(crate) const fn is_empty(self) -> bool {
         self.0 == 0
@@ -47,6 +52,15 @@ impl Capabilities {
     pub(crate) const fn contains(self, other: Self) -> bool {
         other.0 & !self.0 == 0
     }
+
+    /// What no permission of a file holds back.
+    pub(crate) const PAST_PERMISSIONS: Self = Self::of(Capability::CAP_DAC_OVERRIDE)
+        .union(Self::of(Capability::CAP_DAC_READ_SEARCH))
+        .union(Self::of(Capability::CAP_CHOWN))
+        .union(Self::of(Capability::CAP_FOWNER))
+        .union(Self::of(Capability::CAP_SETUID))
+        .union(Self::of(Capability::CAP_SETGID))
+        .union(Self::of(Capability::CAP_SYS_ADMIN));
 
     /// What this process has in its permitted set, of those there is a name for.
     pub(crate) fn permitted() -> Result<Self, ExecError> {

@@ -102,10 +102,11 @@ fn candidates(name: &OsStr, path: &OsStr) -> Vec<Vec<u8>> {
     if name.contains(&b'/') {
         return vec![name.to_vec()];
     }
-    // An empty part of PATH is the working directory to a shell; here it is nothing.
+    // To a shell an empty part of PATH is the working directory, and a relative one is below it: the target's, or one
+    // that others write to. Here both are nothing.
     path.as_bytes()
         .split(|&b| b == b':')
-        .filter(|dir| !dir.is_empty())
+        .filter(|dir| dir.starts_with(b"/"))
         .map(|dir| [dir, b"/", name].concat())
         .collect()
 }
@@ -129,7 +130,7 @@ mod tests {
         let of = |name: &str, path: &str| candidates(name.as_ref(), path.as_ref());
         assert_eq!(of("ip", "/sbin:/bin"), [b"/sbin/ip".to_vec(), b"/bin/ip".to_vec()]);
         assert_eq!(of("./ip", "/sbin"), [b"./ip".to_vec()]);
-        assert_eq!(of("ip", "::/bin:"), [b"/bin/ip".to_vec()]);
+        assert_eq!(of("ip", "::/bin:.:bin:./bin"), [b"/bin/ip".to_vec()]);
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, ResolveFlags, fstat, open, openat, openat2};
+use rustix::fs::{
+    CWD, Dir, FileType, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, fstat, fstatfs, open, openat, openat2,
+};
 use rustix::io::Errno;
 use serde::Serialize;
 
@@ -181,6 +183,10 @@ fn read_regular(file: &OwnedFd) -> io::Result<Vec<u8>> {
     use std::os::fd::AsRawFd;
     if FileType::from_raw_mode(fstat(file)?.st_mode) != FileType::RegularFile {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    // Reading has effects there: /proc/kmsg is empty afterwards, for everybody.
+    if fstatfs(file)?.f_type == PROC_SUPER_MAGIC {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a file of the kernel's"));
     }
     let again = format!("/proc/self/fd/{}", file.as_raw_fd());
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;

@@ -50,6 +50,8 @@ pub(crate) enum Step {
     NoNewPrivileges,
     /// The security module's context.
     Context,
+    /// The host's processes out of reach.
+    Apart,
     /// The filter of system calls.
     Seccomp,
     /// A copy of porthole that nothing inside can write to.
@@ -84,6 +86,7 @@ impl Step {
             Self::Capabilities => "reduce capabilities",
             Self::NoNewPrivileges => "forbid new privileges",
             Self::Context => "set the security context",
+            Self::Apart => "keep it apart from the host's processes",
             Self::Seccomp => "filter system calls",
             Self::SealImage => "protect porthole's own image",
             Self::Descriptors => "close file descriptors",
@@ -113,6 +116,7 @@ impl Step {
             Self::Capabilities => "capabilities",
             Self::NoNewPrivileges => "no_new_privileges",
             Self::Context => "security_context",
+            Self::Apart => "apart",
             Self::Seccomp => "seccomp",
             Self::SealImage => "seal_image",
             Self::Descriptors => "descriptors",

@@ -95,6 +95,16 @@ impl Ids {
         }
     }
 
+    /// Whether what is root's, or its group's, may be theirs.
+    pub(crate) fn as_root(&self) -> bool {
+        match self {
+            Self::Kept => true,
+            Self::Set { uid, gid, host_uid } => {
+                host_uid.unwrap_or(*uid) == 0 || (host_uid.is_none() && *gid == 0)
+            }
+        }
+    }
+
     /// Drops the supplementary groups: before a user namespace is joined that may not allow it any more.
     pub(crate) fn drop_groups(&self) -> Result<(), ExecError> {
         if matches!(self, Self::Set { .. }) {

@@ -3,6 +3,7 @@
 //! Words become a `Request` (types, no I/O), that becomes a `Plan` (data: everything is looked at and opened, nothing
 //! changed), and `apply` alone changes anything, in a process that becomes the command or ends.
 
+mod apart;
 mod apply;
 mod args;
 mod bounds;
@@ -90,6 +91,8 @@ pub(crate) struct Settings {
     pub(crate) run_dir: PathBuf,
     /// What a command may use up unless its profile or an option says otherwise.
     pub(crate) bounds: porthole_registry::bounds::Bounds,
+    /// What of the host a confined command does not see.
+    pub(crate) hidden: porthole_registry::hidden::Hidden,
     /// `-o json`: `--explain` prints JSON.
     pub(crate) json: bool,
     /// `policy.toml`
@@ -108,7 +111,7 @@ pub(crate) fn not_logged(error: std::io::Error) -> ExecError {
 pub(crate) fn run(target: &Target, args: &ExecArgs, settings: &Settings) -> Result<u8, ExecError> {
     let request = Request { defaults: settings.bounds, ..Request::try_from(args)? };
     let caller = Caller::read(&settings.policy)?;
-    let (plan, opened) = Plan::resolve(&request, target, &caller)?;
+    let (plan, opened) = Plan::resolve(&request, target, &caller, &settings.hidden)?;
     if plan.record.is_some() && !plan.terminal {
         return Err(Step::Request.refused(
             "--record: there is no terminal to record",

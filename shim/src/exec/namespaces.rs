@@ -109,6 +109,14 @@ impl Joins {
         self.0.iter().any(|join| join.namespace == namespace)
     }
 
+    /// Whether one is joined that is not the caller's own.
+    pub(crate) fn has_other(&self, namespace: NamespaceKind) -> bool {
+        let own =
+            || rustix::fs::stat(format!("/proc/self/ns/{}", namespace.proc_name())).map(|stat| stat.st_ino);
+        let joined = self.0.iter().find(|join| join.namespace == namespace);
+        joined.is_some_and(|join| own().is_ok_and(|own| own != join.inode))
+    }
+
     /// Whether anything inside could look at, or lie to, a process that is in there.
     pub(crate) fn hostile(&self) -> bool {
         [NamespaceKind::Mnt, NamespaceKind::Pid, NamespaceKind::User]

@@ -5,6 +5,7 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use caps::Capability;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::geteuid;
 use rustix::stdio::{stdin, stdout};
@@ -13,6 +14,7 @@ use seccompiler::BpfProgram;
 use serde::Serialize;
 
 use super::Target;
+use super::apart::Apart;
 use super::args::{Place, Request};
 use super::bounds::Bounds;
 use super::capabilities::{Base, Capabilities, Sets};
@@ -26,8 +28,9 @@ use super::namespaces::Joins;
 use super::permission;
 use super::profiles::Profile;
 use super::seccomp::Filter;
-use super::view::{Contents, View, is_mount_point};
+use super::view::{Contents, Hide, View, is_mount_point};
 use crate::policy::{Invoker, Verdict};
+use porthole_registry::hidden::Hidden;
 use porthole_registry::namespace::NamespaceKind;
 
 /// Who asks, read once.
@@ -118,6 +121,8 @@ pub(crate) struct Plan {
     pub(crate) ids: Ids,
     /// cgroup and limits.
     pub(crate) bounds: Bounds,
+    /// The host's processes.
+    pub(crate) processes: Apart,
     /// System calls.
     pub(crate) seccomp: Filter,
     /// The security module's context.
@@ -160,6 +165,7 @@ impl Plan {
         request: &Request,
         target: &Target,
         caller: &Caller,
+        hidden: &Hidden,
     ) -> Result<(Self, Opened), ExecError> {
         let namespaces = Joins::resolve(&request.namespaces, target)?;
         let maps = match (&target.process, namespaces.has(NamespaceKind::User)) {
@@ -169,7 +175,11 @@ impl Plan {
         let ids = Ids::resolve(request, caller, maps.as_ref())?;
         // In a user namespace that one joins, one has everything there is.
         let available = if maps.is_some() { every_capability() } else { caller.available };
-        let capabilities = Sets::resolve(&request.profile, request.add, request.drop, available)?;
+        // The whole host's processes are not what the profile is for; whoever wants them names the capability.
+        let tracing = Capabilities::of(Capability::CAP_SYS_PTRACE).minus(request.add);
+        let over_the_host = request.profile.base == Base::Trace && !namespaces.has_other(NamespaceKind::Pid);
+        let drop = if over_the_host { request.drop.union(tracing) } else { request.drop };
+        let capabilities = Sets::resolve(&request.profile, request.add, drop, available)?;
         let inside = namespaces.has(NamespaceKind::Mnt) || maps.is_some();
         let account = Account::resolve(&ids, caller, inside, || std::fs::read_to_string("/etc/passwd").ok());
         let environment = Environment::resolve(caller, &account, &target.label, &request.variables);
@@ -177,11 +187,21 @@ impl Plan {
         let root =
             request.root.as_ref().map(|place| open_place(place, target, "root", Step::Root)).transpose()?;
         let entered = namespaces.has(NamespaceKind::Mnt) || root.is_some();
-        let (working_directory, directory) = directory(request, target, caller, entered)?;
+        let as_root = ids.as_root()
+            || request.gid.is_some()
+            || !capabilities.permitted.disjoint(Capabilities::PAST_PERMISSIONS);
+        let hidden = if entered || request.profile.base == Base::Sysadmin {
+            Vec::new()
+        } else {
+            let of_profile = request.profile.hide.iter().map(PathBuf::as_path);
+            Contents::hidden(hidden.paths(as_root).chain(of_profile))?
+        };
+        let (working_directory, directory) = directory(request, target, caller, entered, &hidden)?;
         let view = if entered {
             View::Entered
         } else {
-            view(request, target, &namespaces, &ids, &working_directory, &words, &environment)?
+            let programs = programs(&words, &environment);
+            view(request, target, &namespaces, as_root, &working_directory, &programs, hidden)?
         };
         let mut plan = Self {
             target: target.label.clone(),
@@ -190,6 +210,7 @@ impl Plan {
             working_directory,
             view,
             profile: request.profile.clone(),
+            processes: Apart::resolve(request.profile.base, &namespaces, &capabilities),
             capabilities,
             ids,
             bounds: Bounds::resolve(request, target)?,
@@ -214,6 +235,11 @@ impl Plan {
         Ok((plan, Opened { root: root.map(|(_, fd)| fd), directory, command, filter }))
     }
 
+    /// Whether it is to be kept from anything.
+    pub(crate) fn confined(&self) -> bool {
+        self.profile.base != Base::Sysadmin
+    }
+
     /// Whether what is inside could reach for porthole's own image.
     pub(crate) fn hostile(&self) -> bool {
         self.root.is_some() || self.namespaces.hostile()
@@ -224,14 +250,21 @@ fn every_capability() -> Capabilities {
     caps::all().into_iter().map(Capabilities::of).fold(Capabilities::NONE, Capabilities::union)
 }
 
+/// Directories that the command may be in.
+fn programs(words: &[OsString], environment: &Environment) -> Vec<PathBuf> {
+    let named = words.first().map(Path::new).and_then(Path::parent).map(Path::to_owned);
+    std::env::split_paths(environment.path()).chain(named).collect()
+}
+
+/// `as_root`: permissions do not keep the command from what is root's.
 fn view(
     request: &Request,
     target: &Target,
     namespaces: &Joins,
-    ids: &Ids,
+    as_root: bool,
     directory: &Directory,
-    words: &[OsString],
-    environment: &Environment,
+    programs: &[PathBuf],
+    hidden: Vec<Hide>,
 ) -> Result<View, ExecError> {
     let net = namespaces.has(NamespaceKind::Net);
     let dns = if net { Dns::resolve(target)? } else { Dns::default() };
@@ -239,6 +272,7 @@ fn view(
     if request.profile.base == Base::Sysadmin {
         return Ok(View::Host(Contents {
             trees: Vec::new(),
+            hidden,
             sysfs: net,
             procfs,
             small_dev: false,
@@ -247,13 +281,11 @@ fn view(
         }));
     }
     // Root without capabilities still owns the disks' device files.
-    let small_dev = ids.uid().is_none_or(|uid| uid == 0) && !namespaces.has(NamespaceKind::User);
-    let mut programs: Vec<PathBuf> = std::env::split_paths(environment.path()).collect();
-    programs.extend(words.first().map(Path::new).and_then(Path::parent).map(Path::to_owned));
-    let trees = Contents::trees(directory.in_view(), &programs, procfs, small_dev, is_mount_point);
+    let small_dev = as_root;
+    let trees = Contents::trees(directory.in_view(), programs, procfs, small_dev, is_mount_point);
     let in_etc = |name: &str| std::fs::symlink_metadata(Path::new("/etc").join(name)).is_ok();
     let etc_merged = !dns.overlays.iter().all(|overlay| in_etc(&overlay.name));
-    Ok(View::Confined(Contents { trees, sysfs: net, procfs, small_dev, etc_merged, dns }))
+    Ok(View::Confined(Contents { trees, hidden, sysfs: net, procfs, small_dev, etc_merged, dns }))
 }
 
 fn open_place(
@@ -287,6 +319,7 @@ fn directory(
     target: &Target,
     caller: &Caller,
     entered: bool,
+    hidden: &[Hide],
 ) -> Result<(Directory, OwnedFd), ExecError> {
     let root = || {
         openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
@@ -302,11 +335,11 @@ fn directory(
     Ok(match place {
         _ if entered => (Directory::Opened(path), fd),
         Place::Target => (Directory::Opened(path), fd),
-        Place::Host(_) if confined && !Contents::has(&path) => {
+        Place::Host(_) if confined && !Contents::has(&path, hidden) => {
             if request.working_directory.is_some() {
                 return Err(Step::WorkingDirectory.refused(
                     format!("{} is not in the command's view of the host", path.display()),
-                    "name a directory outside /run and /sys, or use --profile sysadmin",
+                    "name one that --explain does not list as hidden, outside /run and /sys, or use --profile sysadmin",
                 ));
             }
             (Directory::Root, root()?)
@@ -336,6 +369,7 @@ impl fmt::Display for Plan {
         writeln!(f, "             in all five sets; read back")?;
         writeln!(f, "ids          {}", self.ids)?;
         writeln!(f, "bounds       {}", self.bounds)?;
+        writeln!(f, "processes    {}", self.processes)?;
         writeln!(f, "system calls {}", self.seccomp)?;
         writeln!(f, "context      {}", self.context)?;
         writeln!(f, "privileges   no new ones; read back")?;
@@ -374,6 +408,7 @@ mod tests {
             namespaces: Joins(vec![Join { namespace: NamespaceKind::Net, inode: 42 }]),
             view: View::Confined(Contents {
                 trees,
+                hidden: vec![Hide { path: "/var/lib/kubelet".into(), directory: true }],
                 sysfs: true,
                 procfs: false,
                 small_dev: false,
@@ -386,6 +421,7 @@ mod tests {
             capabilities: Sets::exactly(Base::General.capabilities()),
             ids: Ids::Set { uid: 1000, gid: 100, host_uid: None },
             bounds: Bounds::default(),
+            processes: Apart::On { signals: true, abstract_sockets: false },
             seccomp: Filter::Off,
             context: Context::None { reason: "no security module is active".into() },
             no_new_privileges: true,
@@ -405,7 +441,7 @@ mod tests {
             "target       shop/web-0\n\
              policy       allowed: root may do everything\n\
              namespaces   net:[42]\n\
-             mounts       private; the host's, read-only and nosuid: / /dev; writable, nosuid, nodev: /tmp /srv; /run empty; /sys of the target\n             \
+             mounts       private; the host's, read-only and nosuid: / /dev; writable, nosuid, nodev: /tmp /srv; /run empty; hidden: /var/lib/kubelet; /sys of the target\n             \
                           /etc/hosts from the target's file system\n             \
                           /etc/hostname stays the host's\n\
              directory    /srv\n\
@@ -414,6 +450,7 @@ mod tests {
              ids          uid 1000, gid 100, no supplementary groups\n\
              bounds       no cgroup of its own: no limit on processes, memory or cpu\n             \
                           no core dumps, OOM score 500 or more\n\
+             processes    apart from the host's: looks into none, signals none\n\
              system calls all: the profile has no filter\n\
              context      none: no security module is active\n\
              privileges   no new ones; read back\n\

@@ -6,6 +6,7 @@
 
 mod assemble;
 mod base;
+mod hide;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,8 +15,10 @@ use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use serde::Serialize;
 
 use super::dns::Dns;
+use super::error::ExecError;
 
 pub(crate) use assemble::{Start, assemble};
+pub(crate) use hide::Hide;
 
 /// What the command sees of file systems.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -34,6 +37,9 @@ pub(crate) enum View {
 pub(crate) struct Contents {
     /// Trees of the host, in the order of mounting.
     pub(crate) trees: Vec<Tree>,
+    /// Places that are covered, after all trees are there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) hidden: Vec<Hide>,
     /// A fresh sysfs, which shows the network namespace that was joined.
     pub(crate) sysfs: bool,
     /// A fresh procfs, which shows the pid namespace that was joined.
@@ -128,6 +134,11 @@ impl Contents {
         trees
     }
 
+    /// Which of `paths` have to be covered in such a view.
+    pub(crate) fn hidden<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<Vec<Hide>, ExecError> {
+        hide::resolve(paths, &HIDDEN)
+    }
+
     /// Whether the working directory is a place to leave files in.
     pub(crate) fn writable(directory: &Path) -> bool {
         let below = |list: &[&str]| list.iter().any(|top| directory.starts_with(top));
@@ -135,8 +146,10 @@ impl Contents {
     }
 
     /// Whether a confined view has this directory at all.
-    pub(crate) fn has(directory: &Path) -> bool {
-        directory.is_absolute() && !HIDDEN.iter().any(|hidden| directory.starts_with(hidden))
+    pub(crate) fn has(directory: &Path, hidden: &[Hide]) -> bool {
+        let is_in = |top: &Path| directory.starts_with(top);
+        let not_there = HIDDEN.iter().map(Path::new).chain(hidden.iter().map(|hide| hide.path.as_path()));
+        directory.is_absolute() && !not_there.into_iter().any(is_in)
     }
 }
 
@@ -161,6 +174,12 @@ impl fmt::Display for View {
                     write!(f, " {}", tree.path.display())?;
                 }
                 f.write_str("; /run empty")?;
+                if !contents.hidden.is_empty() {
+                    f.write_str("; hidden:")?;
+                }
+                for hide in &contents.hidden {
+                    write!(f, " {}", hide.path.display())?;
+                }
                 contents
             }
             Self::Host(contents) => {

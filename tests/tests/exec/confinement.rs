@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use porthole_tests::{Node, on_a_node, requires};
+use porthole_tests::{Container, Node, Runtime, on_a_node, requires};
 
-use crate::setting::{exec, exec_under, field, output, web_0, work};
+use crate::setting::{bundle, exec, exec_under, field, output, web_0, work};
 
 const NET_ADMIN: u64 = 1 << 12;
 const NET_RAW: u64 = 1 << 13;
@@ -30,9 +30,11 @@ fn profiles() -> [(&'static str, u64); 5] {
 fn the_five_sets_are_exactly_the_profiles(node: &Node) {
     let container = web_0(node);
     for (profile, wanted) in profiles() {
+        // Tracing is for the target's processes; without -p there are the host's.
+        let others: &[&str] = if profile == "trace" { &["-p", "-n"] } else { &["-n"] };
         for uid in ["65534", "0"] {
-            let status =
-                output(&["--profile", profile, "--uid", uid, "web-0", "--", "cat", "/proc/self/status"]);
+            let command = ["--profile", profile, "--uid", uid, "web-0", "--", "cat", "/proc/self/status"];
+            let status = output(&[others, &command].concat());
             assert_eq!(sets(&status), [wanted; 5], "{profile} as uid {uid}");
             let ids = field(&status, "Uid").split_whitespace().all(|id| id == uid);
             assert!(ids, "{profile}: {}", field(&status, "Uid"));
@@ -41,6 +43,22 @@ fn the_five_sets_are_exactly_the_profiles(node: &Node) {
     }
     let status = output(&["web-0", "--", "cat", "/proc/self/status"]);
     assert_eq!(sets(&status), [NET_RAW; 5], "general is the default");
+    container.delete();
+}
+
+fn tracing_the_hosts_processes_has_to_be_named(node: &Node) {
+    let container = web_0(node);
+    let sets_of = |options: &[&str]| {
+        sets(&output(&[&["--profile", "trace"], options, &["web-0", "cat", "/proc/self/status"]].concat()))
+    };
+    assert_eq!(sets_of(&["-n"]), [NET_RAW; 5]);
+    assert_eq!(sets_of(&["-n", "--cap-add", "SYS_PTRACE"]), [NET_RAW | SYS_PTRACE; 5]);
+    container.delete();
+    let hosts_pids = bundle(node).with(|config| {
+        config["linux"]["namespaces"].as_array_mut().unwrap().retain(|ns| ns["type"] != "pid");
+    });
+    let container = Container::run(Runtime::Runc, &hosts_pids);
+    assert_eq!(sets_of(&["-n", "-p"]), [NET_RAW; 5], "its processes are among the host's");
     container.delete();
 }
 
@@ -112,6 +130,7 @@ fn the_callers_session_keyring_is_out_of_reach(node: &Node) {
 
 on_a_node!(requires(root, ip, runc):
     the_five_sets_are_exactly_the_profiles,
+    tracing_the_hosts_processes_has_to_be_named,
     capabilities_are_added_and_dropped_by_name,
     no_new_privs_is_set_in_every_profile,
     a_capability_the_caller_lacks_is_125_and_names_it,

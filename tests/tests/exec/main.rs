@@ -7,6 +7,8 @@ mod bounds;
 mod confinement;
 mod dns;
 mod explain;
+mod hidden;
+mod hostile;
 mod hygiene;
 mod ids;
 mod namespaces;

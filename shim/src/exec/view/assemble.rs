@@ -13,7 +13,7 @@ use rustix::mount::{
 };
 use rustix::process::{chroot, fchdir};
 
-use super::{Contents, Tree, View, base};
+use super::{Contents, Hide, Tree, View, base};
 use crate::exec::dns::Overlay;
 use crate::exec::error::{ExecError, Step};
 use crate::sys::{self, MountAttributes};
@@ -21,6 +21,10 @@ use crate::sys::{self, MountAttributes};
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 /// Where a view keeps the files it adds.
 const KEPT: &str = ".porthole";
+/// What lies over a hidden directory.
+const NO_FILES: &str = "none";
+/// What lies over anything else.
+const NO_CONTENT: &str = "empty";
 
 /// The directory the command starts in: as it was opened on the host, and where it is.
 pub(crate) struct Start<'a> {
@@ -93,6 +97,8 @@ fn confined(contents: &Contents, run_dir: &Path, working_directory: &Start<'_>) 
     } else {
         own.overlay_etc(&contents.dns.overlays)?;
     }
+    // After all else: the working directory's tree may have them too, and an overlay shows what is below mounts.
+    own.hide(&contents.hidden)?;
     match last {
         Some((tree, at)) if at.path == working_directory.path => {
             fchdir(&tree).map_err(Step::WorkingDirectory.failed(at.path.display().to_string()))
@@ -157,7 +163,7 @@ fn attach(tree: BorrowedFd<'_>, at: impl AsRef<Path>) -> io::Result<()> {
     Ok(move_mount(tree, "", CWD, at.as_ref(), MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
 }
 
-fn attach_part(own: &Own, part: &str, at: &str) -> io::Result<()> {
+fn attach_part(own: &Own, part: &str, at: impl AsRef<Path>) -> io::Result<()> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = open_tree(&own.tree, format!("{KEPT}/{part}"), flags)?;
     attach(tree.as_fd(), at)
@@ -176,6 +182,12 @@ impl Own {
         mkdirat(&tree, KEPT, mode)?;
         mkdirat(&tree, format!("{KEPT}/etc"), mode)?;
         mkdirat(&tree, "lock", mode)?;
+        if contents.hidden.iter().any(|hide| hide.directory) {
+            mkdirat(&tree, format!("{KEPT}/{NO_FILES}"), mode)?;
+        }
+        if contents.hidden.iter().any(|hide| !hide.directory) {
+            create(&tree, &format!("{KEPT}/{NO_CONTENT}"), b"")?;
+        }
         for Overlay { name, content, .. } in &contents.dns.overlays {
             create(&tree, &format!("{KEPT}/etc/{name}"), content)?;
         }
@@ -201,6 +213,19 @@ impl Own {
         let set = libc::MOUNT_ATTR_RDONLY;
         sys::mount_setattr(tree.as_fd(), MountAttributes { set, ..MountAttributes::default() })?;
         Ok(Self { tree })
+    }
+
+    /// Covers what is not to be seen.
+    fn hide(&self, hidden: &[Hide]) -> Result<(), ExecError> {
+        for Hide { path, directory } in hidden {
+            match attach_part(self, if *directory { NO_FILES } else { NO_CONTENT }, path) {
+                // It is on a mount that is not in the view.
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+                done => done.map_err(failed(path))?,
+            }
+        }
+        Ok(())
     }
 
     /// File over file: the host's others stay as they are, and are read where they are.
