@@ -47,5 +47,6 @@ sentence 'the command dies with porthole' '0 ' dies
 sentence 'following a target that is not confined is 125' '125 *security_context*' \
     porthole -o json exec -Z web-0 -- true
 sentence 'uninstall unloads the profile' '0 *unload  AppArmor profile porthole-debug*' porthole uninstall
+sentence 'the registry has gone with it, and what runs is adopted again' '0 *adopt*web-0*' porthole reconcile
 sentence 'without it nothing is run' '125 *security_context*porthole install*' porthole -o json exec web-0 -- true
 crun delete --force web-0
