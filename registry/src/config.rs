@@ -1,6 +1,7 @@
 //! `/etc/porthole/config.toml`: every key has a default, and a wrong one costs only itself.
 
 use crate::adopt::{Engines, StateKind};
+use crate::bounds::Bounds;
 use crate::hidden::Hidden;
 use crate::naming::Template;
 use crate::text::clean;
@@ -40,6 +41,10 @@ pub struct Config {
     pub engines: Engines,
     /// What of the host commands do not see.
     pub hidden: Hidden,
+    /// Whether `exec` runs nothing that the system log does not take.
+    pub audit_required: bool,
+    /// What a command of `porthole exec` may use up.
+    pub exec: Bounds,
 }
 
 impl Default for Config {
@@ -52,6 +57,8 @@ impl Default for Config {
             pin_name: Template::default(),
             engines: Engines::default(),
             hidden: Hidden::default(),
+            audit_required: false,
+            exec: Bounds::default(),
         }
     }
 }
@@ -133,6 +140,12 @@ impl Config {
                     }
                 }
             }
+            "exec" => {
+                for (key, value) in value.as_table().ok_or("exec: expected a table")? {
+                    let set = self.hidden.set(key, value).unwrap_or_else(|| self.exec.set(key, value));
+                    set.map_err(|e| format!("exec.{key}: {e}"))?;
+                }
+            }
             "engines" => {
                 let table = value.as_table().ok_or("engines: expected a table")?;
                 let wrong: Vec<_> =
@@ -141,11 +154,13 @@ impl Config {
                     return Err(wrong.join("; "));
                 }
             }
-            "exec" => {
-                for (key, value) in value.as_table().ok_or("exec: expected a table")? {
-                    let set = self.hidden.set(key, value);
-                    set.unwrap_or_else(|| Err("unknown key".into()))
-                        .map_err(|e| format!("exec.{key}: {e}"))?;
+            "audit" => {
+                for (key, value) in value.as_table().ok_or("audit: expected a table")? {
+                    match (key.as_str(), value.as_bool()) {
+                        ("required", Some(required)) => self.audit_required = required,
+                        ("required", None) => return Err("audit.required: expected true or false".into()),
+                        _ => return Err(format!("audit.{key}: unknown key")),
+                    }
                 }
             }
             _ => return Err(format!("{key}: unknown key")),
@@ -178,6 +193,7 @@ fn read(path: &Path) -> std::io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounds::Cgroup;
 
     #[test]
     fn an_empty_file_gives_the_defaults() {
@@ -186,12 +202,15 @@ mod tests {
 
     #[test]
     fn every_key_is_read() {
-        let text = "run_dir = '/r'\nnetns_dir = '/n'\ndeadline_ms = 250\non_error = 'fail'\n[pin]\nname = '{namespace}.{pod}'";
+        let text = "run_dir = '/r'\nnetns_dir = '/n'\ndeadline_ms = 250\non_error = 'fail'\n[pin]\nname = '{namespace}.{pod}'\n[audit]\nrequired = true\n[exec]\ncgroup = 'target'\npids = 9\nmemory = '64MiB'\ncpu_weight = 7";
         let (config, problems) = Config::parse(text);
         assert_eq!(problems, Vec::<String>::new());
         assert_eq!((config.run_dir, config.netns_dir), ("/r".into(), "/n".into()));
         assert_eq!((config.deadline, config.on_error), (Duration::from_millis(250), OnError::Fail));
         assert_eq!(config.pin_name, Template::parse("{namespace}.{pod}").unwrap());
+        assert!(config.audit_required);
+        let wanted = Bounds { cgroup: Cgroup::Target, pids: 9, memory: 64 << 20, cpu_weight: 7 };
+        assert_eq!(config.exec, wanted);
     }
 
     #[test]

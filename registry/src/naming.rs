@@ -113,7 +113,7 @@ pub fn sanitize(raw: &str) -> PinName {
 }
 
 /// FNV-1a: the standard library's hashers differ from one version or run to the next, and a pin's name must not.
-fn hash(raw: &str) -> String {
+pub fn hash(raw: &str) -> String {
     let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
     format!("{:016x}", raw.bytes().fold(0xcbf2_9ce4_8422_2325, mix))
 }

@@ -22,7 +22,7 @@ pub fn clean(raw: &str) -> Option<String> {
 }
 
 /// Whether a character does something else than show itself: controls, invisible ones, and those that reorder text.
-fn is_deceptive(c: char) -> bool {
+pub fn is_deceptive(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'

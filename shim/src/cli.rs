@@ -6,6 +6,7 @@ use crate::exec::ExecArgs;
 use crate::install::{InstallArgs, UninstallArgs};
 use crate::list::ListArgs;
 use crate::output::Format;
+use crate::policy::PolicyArgs;
 use crate::reconcile::ReconcileArgs;
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
@@ -73,7 +74,8 @@ impl Cli {
 
 /// Shown below the help, and in the man page.
 const EXIT_STATUS: &str = "\
-Exit status: 0 done; 1 failed, or something was found; 2 usage; 3 no such target; 4 ambiguous target.
+Exit status: 0 done; 1 failed, or something was found; 2 usage; 3 no such target; 4 ambiguous target;
+5 the policy does not allow it.
 exec ends as its command does (128+N on signal N), with 126 if that cannot be executed, 127 if it is not found, and
 125 for everything that is porthole's own.";
 
@@ -102,6 +104,10 @@ pub(crate) enum Command {
         #[command(flatten)]
         args: Box<ExecArgs>,
     },
+    /// Show and try the rules that say who may enter what
+    Policy(PolicyArgs),
+    /// List the profiles of exec: what a command may do and use
+    Profiles,
     /// Make the container engines of this node call the hook
     Install(InstallArgs),
     /// Take back what install has changed

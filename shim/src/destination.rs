@@ -1,6 +1,6 @@
 //! From a target to what `exec` needs to enter it: descriptors of verified objects.
 
-use crate::exec::{ExecArgs, Target as Destination, TargetProcess};
+use crate::exec::{ExecArgs, Identity, Target as Destination, TargetProcess};
 use crate::exit::Exit;
 use crate::inspect::open_netns;
 use crate::inventory::{Inventory, Pod};
@@ -24,6 +24,7 @@ pub(crate) fn open(words: &str, args: &ExecArgs, config: &Config) -> Result<Dest
             let label = format!("pid:{}", process.pid());
             Ok(Destination {
                 label,
+                identity: Identity::default(),
                 pod: String::new(),
                 netns,
                 process: Some(open_process(process)),
@@ -38,6 +39,7 @@ pub(crate) fn open(words: &str, args: &ExecArgs, config: &Config) -> Result<Dest
             let (label, pod) = (path.display().to_string(), name.unwrap_or_default().to_owned());
             Ok(Destination {
                 label,
+                identity: Identity::default(),
                 pod,
                 netns: open_netns(&path)?,
                 process: None,
@@ -63,8 +65,15 @@ fn of_pod(
         Some(record) => format!("{}/{}", pod.label(), Pod::container_label(record)),
         None => pod.label(),
     };
+    let identity = Identity {
+        namespace: pod.namespace.clone(),
+        pod: Some(pod.name.clone()),
+        container: named.map(Pod::container_label),
+        id: record.map(|record| record.id.to_string()),
+    };
     Ok(Destination {
         label,
+        identity,
         pod: pod.pin.as_ref().map(ToString::to_string).unwrap_or_default(),
         netns: inventory.open_netns(pod)?,
         process: process.map(open_process),

@@ -13,6 +13,8 @@ pub(crate) enum Exit {
     NoTarget = 3,
     /// The target is ambiguous.
     Ambiguous = 4,
+    /// The policy does not allow it.
+    Refused = 5,
 }
 
 impl Exit {
@@ -24,6 +26,7 @@ impl Exit {
             Self::Usage => "usage",
             Self::NoTarget => "no_such_target",
             Self::Ambiguous => "ambiguous_target",
+            Self::Refused => "refused",
         }
     }
 }

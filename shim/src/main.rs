@@ -4,6 +4,7 @@
 #![cfg_attr(not(test), no_main)]
 #![cfg_attr(test, allow(dead_code, reason = "the tests have another main"))]
 
+mod audit;
 mod cgroup;
 mod cli;
 mod demo;
@@ -20,6 +21,7 @@ mod list;
 mod names;
 mod netlink;
 mod output;
+mod policy;
 mod problem;
 mod reconcile;
 mod share;
@@ -79,10 +81,15 @@ fn run(cli: Cli) -> Result<ExitCode, Problem> {
         Command::List(args) => list::run(&args, &config()?, global.output),
         Command::Identify { thing } => identify::run(&thing, &config()?, global.output),
         Command::Inspect { target } => inspect::run(&target, &config()?, global.output),
-        Command::Exec { target, args } => exec(&target, &args, config()?, global.output),
+        Command::Exec { target, args } => {
+            let settings = settings(&global)?;
+            exec(&target, &args, config()?, settings)
+        }
+        Command::Policy(args) => policy::run(args, global.config.as_deref(), &config()?, global.output),
         // Their --config is the engine's.
         Command::Install(args) => install::install(&args, global.output),
         Command::Uninstall(args) => install::uninstall(&args, global.output),
+        Command::Profiles => exec::list_profiles(&config()?.exec, global.output),
         // A configuration with a mistake is what it is to find.
         Command::Doctor(args) => doctor::run(&args, global.config.as_deref(), global.output),
         Command::Reconcile(args) => reconcile::run(args, &config()?, global.output),
@@ -94,10 +101,37 @@ fn run(cli: Cli) -> Result<ExitCode, Problem> {
     }
 }
 
-fn exec(words: &str, args: &exec::ExecArgs, config: Config, format: Format) -> Result<ExitCode, Problem> {
+/// What is known before the configuration. Whose records are believed decides what the policy sees, so a configuration
+/// of one's own is for root alone.
+fn settings(global: &cli::Global) -> Result<exec::Settings, Problem> {
+    let variables: Vec<_> = std::env::vars_os().collect();
+    let is_root = policy::Invoker::read(&variables).is_ok_and(|invoker| invoker.is_root());
+    if global.config.is_some() && !is_root {
+        let what = "--config: only root may run a command with another configuration";
+        return Err(Problem::new(Exit::Usage, what, "leave it out"));
+    }
+    Ok(exec::Settings {
+        json: global.output == Format::Json,
+        policy: policy::beside(global.config.as_deref()),
+        ..exec::Settings::default()
+    })
+}
+
+fn exec(
+    words: &str,
+    args: &exec::ExecArgs,
+    config: Config,
+    settings: exec::Settings,
+) -> Result<ExitCode, Problem> {
     let target = destination::open(words, args, &config)?;
-    let settings =
-        exec::Settings { run_dir: config.run_dir, hidden: config.hidden, json: format == Format::Json };
+    let format = if settings.json { Format::Json } else { Format::Table };
+    let settings = exec::Settings {
+        run_dir: config.run_dir,
+        audit_required: config.audit_required,
+        bounds: config.exec,
+        hidden: config.hidden,
+        ..settings
+    };
     let status = exec::run(&target, args, &settings).unwrap_or_else(|error| {
         let report = error.report();
         output::report(

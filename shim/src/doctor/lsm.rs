@@ -4,6 +4,7 @@ use super::check::Check;
 use super::{NEEDS_ROOT, Setting, Subject};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
+use std::path::Path;
 
 pub(super) const SUBJECT: Subject = Subject { checks: &["lsm", "lsm-policy"], look };
 
@@ -11,6 +12,8 @@ pub(super) const SUBJECT: Subject = Subject { checks: &["lsm", "lsm-policy"], lo
 const CONTEXT: &str = "system_u:system_r:porthole_debug_t:s0";
 /// The profile of a debug process.
 const PROFILE: &str = "porthole-debug";
+/// Where AppArmor lists its profiles.
+const PROFILES: &str = "/sys/kernel/security/apparmor/profiles";
 
 /// A module, and whether it enforces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,21 +46,36 @@ fn gather() -> Facts {
         Some("0") => Mode::Permissive,
         Some(_) => Mode::Enforcing,
     };
-    let is_apparmor = read("/sys/module/apparmor/parameters/enabled").as_deref() == Some("Y");
+    let is_apparmor = is_apparmor_active();
     Facts {
         active: read("/sys/kernel/security/lsm"),
         selinux,
         apparmor: if is_apparmor { Mode::Enforcing } else { Mode::Absent },
         selinux_knows: (selinux != Mode::Absent).then(knows_context).flatten(),
-        apparmor_knows: is_apparmor
-            .then(|| read("/sys/kernel/security/apparmor/profiles"))
-            .flatten()
-            .map(|text| has_profile(&text)),
+        apparmor_knows: is_apparmor.then(knows_profile).flatten(),
     }
 }
 
-/// Asks whether a context is valid: selinuxfs answers what is written to `context`, and nothing is changed by it.
-fn knows_context() -> Option<bool> {
+pub(crate) fn is_selinux_active() -> bool {
+    Path::new("/sys/fs/selinux/enforce").exists()
+}
+
+pub(crate) fn is_apparmor_active() -> bool {
+    fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.first() == Some(&b'Y'))
+}
+
+/// Whether AppArmor's interface is there; who may not read it sees that too.
+pub(crate) fn can_load_profiles() -> bool {
+    Path::new(PROFILES).exists()
+}
+
+/// Whether AppArmor has porthole's profile. None where it cannot be asked.
+pub(crate) fn knows_profile() -> Option<bool> {
+    fs::read_to_string(PROFILES).ok().map(|text| has_profile(&text))
+}
+
+/// Whether SELinux has porthole's domain: selinuxfs answers what is written to `context`, and nothing is changed by it.
+pub(crate) fn knows_context() -> Option<bool> {
     let mut file = OpenOptions::new().read(true).write(true).open("/sys/fs/selinux/context").ok()?;
     match file.write_all(format!("{CONTEXT}\0").as_bytes()) {
         Ok(()) => Some(true),
@@ -91,17 +109,18 @@ fn judge(facts: &Facts, is_root: bool) -> Vec<Check> {
 fn policy(facts: &Facts, is_root: bool) -> Check {
     let name = "lsm-policy";
     let (subject, knows) = match (facts.selinux, facts.apparmor) {
-        (Mode::Enforcing, _) => ("SELinux domain porthole_debug_t", facts.selinux_knows),
-        (_, Mode::Enforcing) => ("AppArmor profile porthole-debug", facts.apparmor_knows),
-        _ => return Check::skip(name, "policy", "no security module enforces one"),
+        (Mode::Absent, Mode::Absent) => return Check::skip(name, "policy", "no security module has one"),
+        (Mode::Absent, _) => ("AppArmor profile porthole-debug", facts.apparmor_knows),
+        // A permissive one too: `exec` enters the domain, or runs nothing.
+        _ => ("SELinux domain porthole_debug_t", facts.selinux_knows),
     };
     match knows {
         Some(true) => Check::ok(name, subject, "is loaded"),
         Some(false) => Check::warn(
             name,
             subject,
-            "is not known to the policy: debug processes are not confined by it, only by capabilities and their view",
-            "this version of porthole ships no policy; a site can load one that has it",
+            "is not loaded: `porthole exec` runs no command, but with --profile sysadmin",
+            "`porthole install` loads it",
         ),
         None if !is_root => Check::skip(name, subject, NEEDS_ROOT),
         None => Check::skip(name, subject, "the policy cannot be asked"),
@@ -128,10 +147,10 @@ mod tests {
     }
 
     #[test]
-    fn only_where_a_module_enforces_something_a_missing_policy_is_a_warning() {
+    fn where_a_module_is_active_a_missing_policy_is_a_warning() {
         assert_eq!(verdict(&facts()), Verdict::Skip);
         let selinux = |mode, knows| Facts { selinux: mode, selinux_knows: knows, ..facts() };
-        assert_eq!(verdict(&selinux(Mode::Permissive, Some(false))), Verdict::Skip);
+        assert_eq!(verdict(&selinux(Mode::Permissive, Some(false))), Verdict::Warn);
         assert_eq!(verdict(&selinux(Mode::Enforcing, Some(false))), Verdict::Warn);
         assert_eq!(verdict(&selinux(Mode::Enforcing, Some(true))), Verdict::Ok);
         assert_eq!(verdict(&selinux(Mode::Enforcing, None)), Verdict::Skip);

@@ -10,7 +10,7 @@ use porthole_registry::namespace::NamespaceKind;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use serde::Serialize;
 
-use super::capabilities::{Capabilities, Profile, Sets};
+use super::capabilities::{Base, Capabilities, Sets};
 use super::error::{ExecError, Step};
 use super::namespaces::Joins;
 use crate::sys::{self, Landlock};
@@ -42,10 +42,10 @@ pub(crate) enum Apart {
 
 impl Apart {
     /// From what the command may do, and sees.
-    pub(crate) fn resolve(profile: Profile, namespaces: &Joins, capabilities: &Sets) -> Self {
+    pub(crate) fn resolve(profile: Base, namespaces: &Joins, capabilities: &Sets) -> Self {
         let may = |capability| capabilities.permitted.contains(Capabilities::of(capability));
         let other_processes = namespaces.has_other(NamespaceKind::Pid);
-        if profile == Profile::Sysadmin || other_processes || may(Capability::CAP_SYS_PTRACE) {
+        if profile == Base::Sysadmin || other_processes || may(Capability::CAP_SYS_PTRACE) {
             return Self::Off;
         }
         let version = sys::landlock_version();

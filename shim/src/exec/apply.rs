@@ -1,48 +1,62 @@
 //! The one place that changes anything: a plan is carried out, step by step, in the process that becomes the command.
 
 use std::convert::Infallible;
-use std::io::Write;
-use std::os::fd::AsFd;
+use std::io::{ErrorKind, PipeReader, PipeWriter, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::sys::signal::SigSet;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::Timespec;
+use rustix::fs::{CWD, Mode, OFlags, Timespec, openat};
 use rustix::io::Errno;
 use rustix::process::{
-    DumpableBehavior, Signal, chroot, fchdir, getcwd, set_dumpable_behavior, set_parent_process_death_signal,
-    setsid,
+    DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions, chroot, fchdir, getcwd, getpid, pidfd_open,
+    set_dumpable_behavior, set_parent_process_death_signal, setsid, waitpid,
 };
+use rustix::stdio::{dup2_stdin, stdin};
+use rustix::termios::isatty;
 use rustix::thread::{no_new_privs, set_no_new_privs};
 
-use super::bounds::Prepared;
+use super::bounds::{Life, Prepared};
 use super::capabilities::Status;
 use super::error::{ExecError, Step};
 use super::lifeline::Lifeline;
 use super::plan::{Directory, Opened, Plan};
 use super::pty::{Pty, Slave};
+use super::recording::Recording;
 use super::view::{Start, View, assemble};
 use super::wait::{self, Signals};
 use super::{Target, seccomp};
+use crate::output;
 use crate::sys::{self, Fork};
 use porthole_registry::namespace::NamespaceKind;
 
 /// Runs the command; the status is its own.
-pub(crate) fn apply(plan: &Plan, target: &Target, opened: &Opened, run_dir: &Path) -> Result<u8, ExecError> {
+pub(crate) fn apply(
+    plan: &Plan,
+    target: &Target,
+    opened: &Opened,
+    run_dir: &Path,
+    recording: Option<Recording>,
+) -> Result<u8, ExecError> {
     // Nobody but root of the host looks into this process, and what it forks, until it has become the command.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Step::SealImage.failed("not dumpable"))?;
-    let bounds = plan.bounds.prepare()?;
-    let lifeline = Lifeline::start(&plan.context, plan.fork)?;
+    let waits = plan.fork && !plan.detach;
+    // Before the cgroup, whose lock is porthole's alone.
+    let lifeline = Lifeline::start(&plan.context, waits)?;
+    let bounds = plan.bounds.prepare(if waits { Life::Waited } else { Life::Free })?;
     plan.namespaces.join_pid(target)?;
     let entry = Entry { plan, target, opened, run_dir, bounds: &bounds, lifeline: &lifeline };
     if !plan.fork {
         match enter(&entry, None)? {}
     }
     let (pty, slave) =
-        if plan.terminal { Pty::open().map(|(p, s)| (Some(p), Some(s)))? } else { (None, None) };
+        if plan.terminal { Pty::open(recording).map(|(p, s)| (Some(p), Some(s)))? } else { (None, None) };
     let (from_child, to_parent) = std::io::pipe().map_err(Step::Fork.failed("a pipe"))?;
     let signals = Signals::take(pty.is_some() || plan.hostile())?;
-    let as_child = AsChild { slave, old_mask: signals.old_mask(), to_parent };
+    let parent =
+        pidfd_open(getpid(), PidfdFlags::empty()).map_err(Step::Fork.failed("a descriptor of porthole"))?;
+    let as_child = AsChild { slave, old_mask: signals.old_mask(), to_parent, parent };
     let child_main = || {
         let error = match enter(&entry, Some(&as_child)) {
             Err(error) => error,
@@ -67,14 +81,47 @@ pub(crate) fn apply(plan: &Plan, target: &Target, opened: &Opened, run_dir: &Pat
         sys::fork_without_copy(child_main).map_err(failed)?
     };
     drop(as_child);
-    wait::supervise(child, pty, &signals, from_child)
+    if plan.detach {
+        return leave(child, from_child);
+    }
+    bounds.sweep();
+    let status = wait::supervise(child, pty, &signals, from_child, plan.bounds.timeout)?;
+    if status == KILLED && bounds.killed_for_memory() {
+        let limit = "--explain shows how much it may use";
+        output::to_stderr(&format!(
+            "porthole: {}: the command used up its memory and was killed",
+            plan.target
+        ));
+        output::to_stderr(&format!("help: {limit}, a profile or [exec] in config.toml gives it more"));
+    }
+    Ok(status)
+}
+
+/// 128 and SIGKILL.
+const KILLED: u8 = 137;
+
+/// Leaves the command behind once it is one; prints its number.
+fn leave(child: Pid, from_child: PipeReader) -> Result<u8, ExecError> {
+    if let Some(report) = wait::reported(from_child) {
+        // It is about to end, and has nothing more to say.
+        let _ = waitpid(Some(child), WaitOptions::empty());
+        return Err(ExecError::Reported(report));
+    }
+    match writeln!(std::io::stdout(), "{}", child.as_raw_nonzero()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Step::Wait.failed("the process id on stdout")(error))
+        }
+        _ => Ok(0),
+    }
 }
 
 /// What the process has when another waits for it.
 struct AsChild {
     slave: Option<Slave>,
     old_mask: SigSet,
-    to_parent: std::io::PipeWriter,
+    to_parent: PipeWriter,
+    /// The process that waits.
+    parent: OwnedFd,
 }
 
 /// All that a process needs to become the command.
@@ -94,10 +141,13 @@ fn enter(entry: &Entry<'_>, child: Option<&AsChild>) -> Result<Infallible, ExecE
         match &child.slave {
             Some(slave) => slave.become_terminal(&plan.ids)?,
             // A terminal of the caller's must not be the controlling one of what is inside: it could type into it.
-            None if plan.hostile() => {
+            None if plan.hostile() || plan.detach => {
                 setsid().map_err(Step::Terminal.failed("a session of its own"))?;
             }
             None => {}
+        }
+        if plan.detach {
+            without_terminal()?;
         }
     }
     sys::default_action(libc::SIGPIPE).map_err(Step::Fork.failed("SIGPIPE"))?;
@@ -123,8 +173,10 @@ fn enter(entry: &Entry<'_>, child: Option<&AsChild>) -> Result<Infallible, ExecE
     forbid_new_privileges()?;
     plan.processes.apply()?;
     sys::close_on_exec().map_err(Step::Descriptors.failed("3 and above"))?;
-    if let Some(child) = child {
-        die_with_parent(child.to_parent.as_fd())?;
+    if let Some(child) = child
+        && !plan.detach
+    {
+        die_with_parent(child.parent.as_fd())?;
         lifeline.hand_over()?;
     }
     // Last: from here on only execve is left to be done.
@@ -173,13 +225,22 @@ fn forbid_new_privileges() -> Result<(), ExecError> {
     Ok(())
 }
 
+/// What runs on alone reads nothing from the caller's terminal.
+fn without_terminal() -> Result<(), ExecError> {
+    if isatty(stdin()) {
+        let null = openat(CWD, "/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        null.and_then(dup2_stdin).map_err(Step::Terminal.failed("/dev/null"))?;
+    }
+    Ok(())
+}
+
 /// Last, since a change of credentials clears it.
-fn die_with_parent(to_parent: std::os::fd::BorrowedFd<'_>) -> Result<(), ExecError> {
+fn die_with_parent(parent: BorrowedFd<'_>) -> Result<(), ExecError> {
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(Step::DeathSignal.failed("SIGKILL"))?;
-    // If the parent went before that, nobody holds the other end of the pipe any more.
-    let mut fds = [PollFd::from_borrowed_fd(to_parent, PollFlags::empty())];
+    // If the parent went before that, nobody would send it any more. Its descriptor is readable once it has ended.
+    let mut fds = [PollFd::from_borrowed_fd(parent, PollFlags::IN)];
     poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))
         .map_err(Step::DeathSignal.failed("the parent"))?;
-    let gone = fds.first().is_some_and(|fd| fd.revents().intersects(PollFlags::ERR | PollFlags::HUP));
+    let gone = fds.first().is_some_and(|fd| !fd.revents().is_empty());
     if gone { Err(Step::DeathSignal.refused("porthole is gone", "")) } else { Ok(()) }
 }

@@ -1,13 +1,18 @@
-//! The words of `porthole exec`, and the request they make. Nothing here looks at the system.
+//! The words of `porthole exec`, and the request they make. Nothing here looks at the system, but for the file of a site's
+//! profile.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::capabilities::{Capabilities, Profile};
+use super::bounds::Limits;
+use super::capabilities::Capabilities;
 use super::environment::Variable;
 use super::error::{ExecError, Step};
 use super::namespaces::Selection;
+use super::profiles::Profile;
+use porthole_registry::bounds;
 use porthole_registry::namespace::NamespaceKind;
 
 /// Options of `porthole exec`, after its target.
@@ -36,7 +41,7 @@ pub(crate) struct ExecArgs {
     pub(crate) pid: bool,
     /// Join the cgroup namespace
     #[arg(short = 'C', long)]
-    pub(crate) cgroup: bool,
+    pub(crate) cgroup_namespace: bool,
     /// Join the user namespace; uid and gid are then the target's, 0 unless -S and -G say otherwise
     #[arg(short = 'U', long)]
     pub(crate) user: bool,
@@ -59,7 +64,7 @@ pub(crate) struct ExecArgs {
     #[arg(long, conflicts_with_all = ["uid", "gid"])]
     pub(crate) preserve_credentials: bool,
     /// Execute the command without a process that waits for it (with -p only its children are in the namespace)
-    #[arg(short = 'F', long)]
+    #[arg(short = 'F', long, conflicts_with = "timeout")]
     pub(crate) no_fork: bool,
     /// Use the SELinux context of the target
     #[arg(short = 'Z', long)]
@@ -67,15 +72,28 @@ pub(crate) struct ExecArgs {
     /// Add a variable to the environment, with VALUE or the caller's (repeatable)
     #[arg(short = 'e', long, value_name = "NAME[=VALUE]")]
     pub(crate) env: Vec<Variable>,
-    /// What the command may do
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) profile: Profile,
+    /// What the command may do: restricted, general, netadmin, trace, sysadmin or one of the site; `porthole profiles` tells
+    /// about them [default: general]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
     /// Add a capability to those of the profile: NET_ADMIN or CAP_NET_ADMIN (repeatable, or with commas)
     #[arg(long, value_name = "CAP", value_delimiter = ',')]
     pub(crate) cap_add: Vec<Capabilities>,
     /// Take a capability from those of the profile; ALL takes all (repeatable, or with commas)
     #[arg(long, value_name = "CAP", value_delimiter = ',')]
     pub(crate) cap_drop: Vec<Capabilities>,
+    /// Write what the terminal shows into FILE, as an asciicast; FILE must not exist
+    #[arg(long, value_name = "FILE", conflicts_with = "no_fork")]
+    pub(crate) record: Option<PathBuf>,
+    /// Whose cgroup the command is in: one of its own with limits, the target's, or the caller's (none) [default: own]
+    #[arg(long, value_name = "own|target|none")]
+    pub(crate) cgroup: Option<bounds::Cgroup>,
+    /// End the command after this time (30s, 5m), by SIGTERM, and SIGKILL 5 seconds later; the status is then 124
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// Print the command's process id and leave it running without porthole
+    #[arg(long, conflicts_with_all = ["no_fork", "timeout"])]
+    pub(crate) detach: bool,
     /// Say what would be done, and do nothing
     #[arg(long)]
     pub(crate) explain: bool,
@@ -90,7 +108,8 @@ impl ExecArgs {
         let own = self.all
             || self.mount
             || self.pid
-            || self.cgroup
+            || self.cgroup_namespace
+            || self.cgroup == Some(bounds::Cgroup::Target)
             || self.user
             || self.time
             || self.follow_context;
@@ -135,6 +154,18 @@ pub(crate) struct Request {
     pub(crate) add: Capabilities,
     /// `--cap-drop`
     pub(crate) drop: Capabilities,
+    /// `--record`
+    pub(crate) record: Option<PathBuf>,
+    /// The cgroup and its limits, as options and profile say; what they leave open is the configuration's.
+    pub(crate) bounds: Limits,
+    /// Those of the configuration.
+    pub(crate) defaults: bounds::Bounds,
+    /// `--timeout`, or the profile's.
+    pub(crate) timeout: Option<Duration>,
+    /// `--detach`
+    pub(crate) detach: bool,
+    /// `--cgroup target` or `none`
+    pub(crate) asks_for_another_cgroup: bool,
     /// Command and arguments; empty: a shell.
     pub(crate) command: Vec<OsString>,
 }
@@ -151,6 +182,16 @@ impl TryFrom<&ExecArgs> for Request {
         if args.command.first().is_some_and(|c| c.is_empty()) {
             return Err(Step::Request.refused("the command is an empty word", "give a command after --"));
         }
+        let profile = Profile::named(args.profile.as_deref())?;
+        if profile.timeout.is_some() && (args.no_fork || args.detach) {
+            return Err(Step::Request.refused(
+                format!(
+                    "profile {} ends commands after a time, so porthole has to wait for them",
+                    profile.name
+                ),
+                "leave out -F and --detach, or choose another profile",
+            ));
+        }
         Ok(Self {
             namespaces: selection(args),
             root: place(&args.root),
@@ -161,12 +202,24 @@ impl TryFrom<&ExecArgs> for Request {
             fork: !args.no_fork,
             follow_context: args.follow_context,
             variables: args.env.clone(),
-            profile: args.profile,
             add: args.cap_add.iter().copied().fold(Capabilities::NONE, Capabilities::union),
             drop: args.cap_drop.iter().copied().fold(Capabilities::NONE, Capabilities::union),
+            record: args.record.clone(),
+            bounds: Limits { cgroup: args.cgroup, ..profile.bounds },
+            defaults: bounds::Bounds::default(),
+            // Whoever names a time may shorten the profile's, and not prolong it.
+            timeout: args.timeout.into_iter().chain(profile.timeout).min(),
+            detach: args.detach,
+            asks_for_another_cgroup: args.cgroup.is_some_and(|cgroup| cgroup != bounds::Cgroup::Own),
+            profile,
             command: args.command.clone(),
         })
     }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if duration.is_zero() { Err("no time at all".to_owned()) } else { Ok(duration) }
 }
 
 fn selection(args: &ExecArgs) -> Selection {
@@ -179,7 +232,7 @@ fn selection(args: &ExecArgs) -> Selection {
         (args.uts, NamespaceKind::Uts),
         (args.ipc, NamespaceKind::Ipc),
         (args.pid, NamespaceKind::Pid),
-        (args.cgroup, NamespaceKind::Cgroup),
+        (args.cgroup_namespace, NamespaceKind::Cgroup),
         (args.user, NamespaceKind::User),
         (args.time, NamespaceKind::Time),
     ];
@@ -224,7 +277,7 @@ mod tests {
         assert_eq!(request("T -m -- true").namespaces, these(&[NamespaceKind::Mnt]));
         assert_eq!(request("T -mn true").namespaces, these(&[NamespaceKind::Mnt, NamespaceKind::Net]));
         assert_eq!(
-            request("T --uts --ipc --pid --cgroup --user --time true").namespaces,
+            request("T --uts --ipc --pid --cgroup-namespace --user --time true").namespaces,
             these(&[
                 NamespaceKind::Uts,
                 NamespaceKind::Ipc,

@@ -1,4 +1,4 @@
-//! Profiles, and the five capability sets: computed, applied in order, read back.
+//! Built-in profiles, and the five capability sets: computed, applied in order, read back.
 
 use std::fmt;
 use std::fs::File;
@@ -11,6 +11,7 @@ use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use serde::{Serialize, Serializer};
 
 use super::error::{ExecError, Step};
+use super::profiles::Profile;
 
 /// A set of capabilities, by number.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -106,10 +107,10 @@ impl Serialize for Capabilities {
     }
 }
 
-/// How much the command may do.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
+/// A built-in profile: how much the command may do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Profile {
+pub(crate) enum Base {
     /// No capability: curl, dig, nc
     Restricted,
     /// NET_RAW: ping, traceroute, tcpdump -p, reading with ip and ss
@@ -123,7 +124,11 @@ pub(crate) enum Profile {
     Sysadmin,
 }
 
-impl Profile {
+impl Base {
+    /// All of them, by what they grant.
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Restricted, Self::General, Self::Netadmin, Self::Trace, Self::Sysadmin];
+
     /// What it grants.
     pub(crate) const fn capabilities(self) -> Capabilities {
         let raw = Capabilities::of(Capability::CAP_NET_RAW);
@@ -145,6 +150,22 @@ impl Profile {
             Self::Trace => "trace",
             Self::Sysadmin => "sysadmin",
         }
+    }
+
+    /// What it is for.
+    pub(crate) const fn description(self) -> &'static str {
+        match self {
+            Self::Restricted => "curl, dig, nc",
+            Self::General => "ping, traceroute, tcpdump, reading with ip and ss",
+            Self::Netadmin => "ip, tc, iptables",
+            Self::Trace => "strace, gdb, with -p",
+            Self::Sysadmin => "as nsenter",
+        }
+    }
+
+    /// By its name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|base| base.name() == name)
     }
 }
 
@@ -178,17 +199,18 @@ impl Sets {
     /// From a profile and its changes. `available` is what there is to give: "all" means all of that, and anything
     /// named beyond it is refused.
     pub(crate) fn resolve(
-        profile: Profile,
+        profile: &Profile,
         add: Capabilities,
         drop: Capabilities,
         available: Capabilities,
     ) -> Result<Self, ExecError> {
         let named = |set: Capabilities| if set == Capabilities::ALL { available } else { set };
-        let granted = named(profile.capabilities()).union(named(add)).minus(drop);
+        let of_profile = named(profile.base.capabilities()).union(named(profile.add)).minus(profile.drop);
+        let granted = of_profile.union(named(add)).minus(drop);
         let lacking = granted.minus(available);
         if !lacking.is_empty() {
             return Err(Step::Capabilities.refused(
-                format!("profile {} needs what the caller does not have: {lacking}", profile.name()),
+                format!("profile {} needs what the caller does not have: {lacking}", profile.name),
                 "run it as root with all capabilities, or choose --profile restricted",
             ));
         }
@@ -296,26 +318,26 @@ mod tests {
 
     #[test]
     fn each_profile_grants_what_the_manual_says() {
-        assert_eq!(Profile::Restricted.capabilities(), Capabilities::NONE);
-        assert_eq!(Profile::General.capabilities(), set(&["NET_RAW"]));
-        assert_eq!(Profile::Netadmin.capabilities(), set(&["NET_RAW", "NET_ADMIN"]));
-        assert_eq!(Profile::Trace.capabilities(), set(&["NET_RAW", "SYS_PTRACE"]));
-        assert_eq!(Profile::Sysadmin.capabilities(), Capabilities::ALL);
-        assert_eq!(Profile::default(), Profile::General);
+        assert_eq!(Base::Restricted.capabilities(), Capabilities::NONE);
+        assert_eq!(Base::General.capabilities(), set(&["NET_RAW"]));
+        assert_eq!(Base::Netadmin.capabilities(), set(&["NET_RAW", "NET_ADMIN"]));
+        assert_eq!(Base::Trace.capabilities(), set(&["NET_RAW", "SYS_PTRACE"]));
+        assert_eq!(Base::Sysadmin.capabilities(), Capabilities::ALL);
+        assert_eq!(Base::default(), Base::General);
     }
 
     #[test]
     fn all_means_all_that_the_caller_has() {
         let available = set(&["NET_RAW", "CHOWN"]);
         let sets =
-            Sets::resolve(Profile::Sysadmin, Capabilities::NONE, Capabilities::NONE, available).unwrap();
+            Sets::resolve(&Base::Sysadmin.into(), Capabilities::NONE, Capabilities::NONE, available).unwrap();
         assert_eq!(sets, Sets::exactly(available));
     }
 
     #[test]
     fn a_capability_the_caller_lacks_is_refused_and_named() {
         let refusal =
-            Sets::resolve(Profile::General, set(&["SYS_TIME"]), Capabilities::NONE, set(&["NET_RAW"]));
+            Sets::resolve(&Base::General.into(), set(&["SYS_TIME"]), Capabilities::NONE, set(&["NET_RAW"]));
         let report = refusal.unwrap_err().report();
         assert_eq!((report.status, report.code.as_str()), (125, "capabilities"));
         assert!(report.message.contains("CAP_SYS_TIME"), "{}", report.message);
@@ -324,15 +346,16 @@ mod tests {
     #[test]
     fn dropping_wins_over_adding() {
         let sets = Sets::resolve(
-            Profile::Netadmin,
+            &Base::Netadmin.into(),
             set(&["CHOWN"]),
             set(&["CHOWN", "NET_ADMIN"]),
             Capabilities::ALL,
         )
         .unwrap();
         assert_eq!(sets.permitted, set(&["NET_RAW"]));
-        let none = Sets::resolve(Profile::General, Capabilities::NONE, Capabilities::ALL, Capabilities::ALL)
-            .unwrap();
+        let none =
+            Sets::resolve(&Base::General.into(), Capabilities::NONE, Capabilities::ALL, Capabilities::ALL)
+                .unwrap();
         assert!(none.bounding.is_empty());
     }
 

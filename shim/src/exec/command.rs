@@ -3,6 +3,7 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
 
 use nix::errno::Errno;
 use rustix::fs::{Access, AtFlags, CWD};
@@ -33,6 +34,12 @@ impl Command {
             arguments: words.iter().map(|w| terminated(w.as_bytes().to_vec())).collect::<Result<_, _>>()?,
             environment: environment.pairs().map(pair).map(terminated).collect::<Result<_, _>>()?,
         })
+    }
+
+    /// Has it be this file and no other, by the name that it was given.
+    pub(crate) fn pin(&mut self, path: &Path) -> Result<(), ExecError> {
+        self.candidates = vec![terminated(path.as_os_str().as_bytes().to_vec())?];
+        Ok(())
     }
 
     /// Becomes the command, or says why not: as execvp does, the first that can be executed wins, and one that may not

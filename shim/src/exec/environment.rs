@@ -20,6 +20,13 @@ pub(crate) struct Variable {
     value: Option<String>,
 }
 
+impl Variable {
+    /// Which.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 impl FromStr for Variable {
     type Err = String;
 

@@ -16,6 +16,12 @@ pub(crate) const NOT_FOUND: u8 = 127;
 pub(crate) enum Step {
     /// Words into a request.
     Request,
+    /// Whether it may be done.
+    Policy,
+    /// The line in the system log.
+    Audit,
+    /// The recording of the session.
+    Record,
     /// What the target is.
     Inspect,
     /// The pod's resolver files.
@@ -63,6 +69,9 @@ impl Step {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Request => "read the request",
+            Self::Policy => "ask the policy",
+            Self::Audit => "write to the system log",
+            Self::Record => "record the session",
             Self::Inspect => "inspect the target",
             Self::Dns => "read the pod's resolver files",
             Self::Fork => "start a process",
@@ -90,6 +99,9 @@ impl Step {
     pub(crate) fn code(self) -> &'static str {
         match self {
             Self::Request => "usage",
+            Self::Policy => "policy",
+            Self::Audit => "audit",
+            Self::Record => "record",
             Self::Inspect => "inspect",
             Self::Dns => "dns",
             Self::Fork => "fork",
@@ -225,6 +237,9 @@ fn remedy_of(step: Step, source: &io::Error) -> Option<&'static str> {
         Step::View if source.raw_os_error() == Some(libc::ENOSYS) => Some("Linux 5.12 or later is needed"),
         Step::Join | Step::Inspect => Some("the process may have ended: try again, or name the pod"),
         Step::Keyring if denied => Some("something filters keyctl(2): run it outside that container"),
+        Step::Bounds => {
+            Some("--cgroup none, or cgroup = \"none\" in [exec] of config.toml, runs without a cgroup")
+        }
         Step::WorkingDirectory => Some("choose another with -w=DIR"),
         _ => None,
     }

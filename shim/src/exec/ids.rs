@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::TargetProcess;
 use super::args::Request;
-use super::capabilities::Profile;
+use super::capabilities::Base;
 use super::error::{ExecError, Step};
 use super::plan::Caller;
 
@@ -72,7 +72,7 @@ impl Ids {
             let id = caller.variable(name)?.to_str()?.parse::<u32>().ok()?;
             (caller.uid == 0 && id != 0).then_some(id)
         };
-        let root = request.profile == Profile::Sysadmin;
+        let root = request.profile.base == Base::Sysadmin;
         let uid = request.uid.or(root.then_some(0)).or_else(|| behind_sudo("SUDO_UID")).unwrap_or(NOBODY);
         let gid =
             request.gid.or((uid == 0).then_some(0)).or_else(|| behind_sudo("SUDO_GID")).unwrap_or(NOBODY);
@@ -94,6 +94,14 @@ impl Ids {
             Self::Set { uid, gid, host_uid } => {
                 host_uid.unwrap_or(*uid) == 0 || (host_uid.is_none() && *gid == 0)
             }
+        }
+    }
+
+    /// uid and gid, as the host numbers the first where the target does otherwise.
+    pub(crate) fn numbers(&self, kept: u32) -> (u32, u32) {
+        match *self {
+            Self::Kept => (kept, rustix::process::getegid().as_raw()),
+            Self::Set { uid, gid, host_uid } => (host_uid.unwrap_or(uid), gid),
         }
     }
 
@@ -196,7 +204,7 @@ mod tests {
 
     #[test]
     fn sysadmin_stays_root_unless_told_otherwise() {
-        let sysadmin = ExecArgs { profile: Profile::Sysadmin, ..ExecArgs::default() };
+        let sysadmin = ExecArgs { profile: Some("sysadmin".into()), ..ExecArgs::default() };
         assert_eq!(ids(&sysadmin.clone(), SUDO), (0, 0));
         assert_eq!(ids(&ExecArgs { uid: Some(7), ..sysadmin }, SUDO), (7, 100));
     }

@@ -16,8 +16,11 @@ mod ids;
 mod lifeline;
 mod lsm;
 mod namespaces;
+mod permission;
 mod plan;
+mod profiles;
 mod pty;
+mod recording;
 mod seal;
 mod seccomp;
 mod view;
@@ -30,14 +33,19 @@ use std::path::PathBuf;
 pub(crate) use args::{ExecArgs, Request};
 pub(crate) use error::ExecError;
 pub(crate) use plan::{Caller, Plan};
+pub(crate) use profiles::run as list_profiles;
 
+use crate::audit::Log;
 use error::Step;
+use recording::Recording;
 
 /// What exec needs to know of a target: kernel objects as descriptors, never a path that can be swapped.
 #[derive(Debug)]
 pub(crate) struct Target {
     /// For messages: `shop/web-0/nginx`.
     pub(crate) label: String,
+    /// What it is to the policy and the log; nothing for what no record tells of.
+    pub(crate) identity: Identity,
     /// Name of the pin, for `/etc/netns/<pod>`; may be empty.
     pub(crate) pod: String,
     /// The network namespace, from a living member or the pin.
@@ -52,6 +60,19 @@ pub(crate) struct Target {
     pub(crate) bundle: Option<PathBuf>,
 }
 
+/// What a target is called.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// The Kubernetes namespace.
+    pub(crate) namespace: Option<String>,
+    /// The pod.
+    pub(crate) pod: Option<String>,
+    /// The container, if one was named.
+    pub(crate) container: Option<String>,
+    /// The id of the container that stands for it.
+    pub(crate) id: Option<String>,
+}
+
 /// A process, opened and verified as a whole.
 #[derive(Debug)]
 pub(crate) struct TargetProcess {
@@ -64,22 +85,39 @@ pub(crate) struct TargetProcess {
 }
 
 /// What the configuration and the global options say.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Settings {
     /// `/run/porthole`, where the empty mount namespace is pinned.
     pub(crate) run_dir: PathBuf,
     /// What of the host a confined command does not see.
     pub(crate) hidden: porthole_registry::hidden::Hidden,
+    /// What a command may use up unless its profile or an option says otherwise.
+    pub(crate) bounds: porthole_registry::bounds::Bounds,
     /// `-o json`: `--explain` prints JSON.
     pub(crate) json: bool,
+    /// `policy.toml`
+    pub(crate) policy: PathBuf,
+    /// Whether nothing runs that the system log does not take.
+    pub(crate) audit_required: bool,
+}
+
+/// Where nothing may run that is not logged.
+pub(crate) fn not_logged(error: std::io::Error) -> ExecError {
+    Step::Audit.failed("/dev/log; the configuration says `audit.required`")(error)
 }
 
 /// Runs the command of `args` in `target`, or explains what that would be. The status is the process exit status; an
 /// error's `report()` holds status, code, message and remedy.
 pub(crate) fn run(target: &Target, args: &ExecArgs, settings: &Settings) -> Result<u8, ExecError> {
-    let request = Request::try_from(args)?;
-    let caller = Caller::read()?;
+    let request = Request { defaults: settings.bounds, ..Request::try_from(args)? };
+    let caller = Caller::read(&settings.policy)?;
     let (plan, opened) = Plan::resolve(&request, target, &caller, &settings.hidden)?;
+    if plan.record.is_some() && !plan.terminal {
+        return Err(Step::Request.refused(
+            "--record: there is no terminal to record",
+            "run it with stdin and stdout on a terminal; what goes through a pipe, tee(1) keeps",
+        ));
+    }
     if args.explain {
         let text = if settings.json {
             let json =
@@ -95,8 +133,17 @@ pub(crate) fn run(target: &Target, args: &ExecArgs, settings: &Settings) -> Resu
             _ => Ok(0),
         };
     }
+    let mut log = Log::open(&caller, &request, target, &plan);
+    if !plan.policy.allowed {
+        log.refused();
+        return Err(permission::refusal(&plan, &caller));
+    }
     if plan.hostile() {
         seal::image(&caller)?;
     }
-    apply::apply(&plan, target, &opened, &settings.run_dir)
+    let recording = Recording::begin(&plan, &caller)?;
+    log.started(settings.audit_required)?;
+    let result = apply::apply(&plan, target, &opened, &settings.run_dir, recording);
+    log.ended(result.as_ref());
+    result
 }

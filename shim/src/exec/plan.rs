@@ -17,7 +17,7 @@ use super::Target;
 use super::apart::Apart;
 use super::args::{Place, Request};
 use super::bounds::Bounds;
-use super::capabilities::{Capabilities, Profile, Sets};
+use super::capabilities::{Base, Capabilities, Sets};
 use super::command::{self, Command};
 use super::dns::Dns;
 use super::environment::{Account, Environment};
@@ -25,8 +25,11 @@ use super::error::{ExecError, Step};
 use super::ids::{IdMap, Ids};
 use super::lsm::Context;
 use super::namespaces::Joins;
+use super::permission;
+use super::profiles::Profile;
 use super::seccomp::Filter;
 use super::view::{Contents, Hide, View, is_mount_point};
+use crate::policy::{Invoker, Verdict};
 use porthole_registry::hidden::Hidden;
 use porthole_registry::namespace::NamespaceKind;
 
@@ -43,14 +46,23 @@ pub(crate) struct Caller {
     pub(crate) interactive: bool,
     /// Permitted capabilities.
     pub(crate) available: Capabilities,
+    /// Who is behind it.
+    pub(crate) invoker: Invoker,
+    /// What says whether they may.
+    pub(crate) policy: PathBuf,
 }
 
 impl Caller {
     /// From this process.
-    pub(crate) fn read() -> Result<Self, ExecError> {
+    pub(crate) fn read(policy: &Path) -> Result<Self, ExecError> {
+        let variables: Vec<_> = std::env::vars_os().collect();
+        let invoker = Invoker::read(&variables)
+            .map_err(|what| Step::Policy.refused(what, "it has to be run through sudo, or as root"))?;
         Ok(Self {
             uid: geteuid().as_raw(),
-            variables: std::env::vars_os().collect(),
+            invoker,
+            policy: policy.to_owned(),
+            variables,
             directory: std::env::current_dir().ok(),
             interactive: isatty(stdin()) && isatty(stdout()),
             available: Capabilities::permitted()?,
@@ -90,6 +102,8 @@ impl Directory {
 pub(crate) struct Plan {
     /// Whose namespaces.
     pub(crate) target: String,
+    /// Whether it may be done, and why.
+    pub(crate) policy: Verdict,
     /// Namespaces, in the order of joining.
     pub(crate) namespaces: Joins,
     /// Mounts.
@@ -121,6 +135,11 @@ pub(crate) struct Plan {
     pub(crate) terminal: bool,
     /// A process of its own, which porthole waits for.
     pub(crate) fork: bool,
+    /// Where what the terminal shows is written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) record: Option<PathBuf>,
+    /// A process of its own, which porthole leaves behind.
+    pub(crate) detach: bool,
     /// Descriptors left open.
     pub(crate) descriptors: [u8; 3],
     /// Command and arguments.
@@ -158,9 +177,9 @@ impl Plan {
         let available = if maps.is_some() { every_capability() } else { caller.available };
         // The whole host's processes are not what the profile is for; whoever wants them names the capability.
         let tracing = Capabilities::of(Capability::CAP_SYS_PTRACE).minus(request.add);
-        let over_the_host = request.profile == Profile::Trace && !namespaces.has_other(NamespaceKind::Pid);
+        let over_the_host = request.profile.base == Base::Trace && !namespaces.has_other(NamespaceKind::Pid);
         let drop = if over_the_host { request.drop.union(tracing) } else { request.drop };
-        let capabilities = Sets::resolve(request.profile, request.add, drop, available)?;
+        let capabilities = Sets::resolve(&request.profile, request.add, drop, available)?;
         let inside = namespaces.has(NamespaceKind::Mnt) || maps.is_some();
         let account = Account::resolve(&ids, caller, inside, || std::fs::read_to_string("/etc/passwd").ok());
         let environment = Environment::resolve(caller, &account, &target.label, &request.variables);
@@ -171,10 +190,10 @@ impl Plan {
         let as_root = ids.as_root()
             || request.gid.is_some()
             || !capabilities.permitted.disjoint(Capabilities::PAST_PERMISSIONS);
-        let hidden = if entered || request.profile == Profile::Sysadmin {
+        let hidden = if entered || request.profile.base == Base::Sysadmin {
             Vec::new()
         } else {
-            Contents::hidden(hidden.paths(as_root))?
+            Contents::hidden(hidden.paths(as_root).chain(request.profile.hide.iter().map(PathBuf::as_path)))?
         };
         let (working_directory, directory) = directory(request, target, caller, entered, &hidden)?;
         let view = if entered {
@@ -183,34 +202,41 @@ impl Plan {
             let programs = programs(&words, &environment);
             view(request, target, &namespaces, as_root, &working_directory, &programs, hidden)?
         };
-        let plan = Self {
+        let mut plan = Self {
             target: target.label.clone(),
+            policy: Verdict::root(),
             root: root.as_ref().map(|(path, _)| path.clone()),
             working_directory,
             view,
-            profile: request.profile,
-            processes: Apart::resolve(request.profile, &namespaces, &capabilities),
+            profile: request.profile.clone(),
+            processes: Apart::resolve(request.profile.base, &namespaces, &capabilities),
             capabilities,
             ids,
             bounds: Bounds::resolve(request, target)?,
-            seccomp: Filter::resolve(request.profile, capabilities.permitted),
+            seccomp: Filter::resolve(request.profile.base, capabilities.permitted),
             context: Context::resolve(request, target)?,
             no_new_privileges: true,
-            terminal: caller.interactive && request.fork,
+            terminal: caller.interactive && request.fork && !request.detach,
             fork: request.fork,
+            record: request.record.clone(),
+            detach: request.detach,
             descriptors: [0, 1, 2],
             command: words.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
             namespaces,
             environment,
         };
-        let command = Command::new(&words, &plan.environment)?;
+        let mut command = Command::new(&words, &plan.environment)?;
+        plan.policy = permission::ask(request, target, caller, &plan, &words)?;
+        if let Some(program) = &plan.policy.program {
+            command.pin(program)?;
+        }
         let filter = plan.seccomp.compile()?;
         Ok((plan, Opened { root: root.map(|(_, fd)| fd), directory, command, filter }))
     }
 
     /// Whether it is to be kept from anything.
     pub(crate) fn confined(&self) -> bool {
-        self.profile != Profile::Sysadmin
+        self.profile.base != Base::Sysadmin
     }
 
     /// Whether what is inside could reach for porthole's own image.
@@ -242,7 +268,7 @@ fn view(
     let net = namespaces.has(NamespaceKind::Net);
     let dns = if net { Dns::resolve(target)? } else { Dns::default() };
     let procfs = namespaces.has(NamespaceKind::Pid);
-    if request.profile == Profile::Sysadmin {
+    if request.profile.base == Base::Sysadmin {
         return Ok(View::Host(Contents {
             trees: Vec::new(),
             hidden,
@@ -298,7 +324,7 @@ fn directory(
         openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(Step::WorkingDirectory.failed("/"))
     };
-    let confined = request.profile != Profile::Sysadmin;
+    let confined = request.profile.base != Base::Sysadmin;
     let place = match (&request.working_directory, &caller.directory) {
         (Some(place), _) => place.clone(),
         (None, Some(path)) if !entered => Place::Host(path.clone()),
@@ -324,6 +350,7 @@ fn directory(
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "target       {}", self.target)?;
+        writeln!(f, "policy       {}", self.policy)?;
         let joins: Vec<_> =
             self.namespaces.0.iter().map(|j| format!("{}:[{}]", j.namespace, j.inode)).collect();
         writeln!(f, "namespaces   {}", if joins.is_empty() { "none".to_owned() } else { joins.join(" ") })?;
@@ -337,7 +364,7 @@ impl fmt::Display for Plan {
                 writeln!(f, "directory    {}", path.display())?;
             }
         }
-        writeln!(f, "capabilities {} (profile {})", self.capabilities.permitted, self.profile.name())?;
+        writeln!(f, "capabilities {} (profile {})", self.capabilities.permitted, self.profile)?;
         writeln!(f, "             in all five sets; read back")?;
         writeln!(f, "ids          {}", self.ids)?;
         writeln!(f, "bounds       {}", self.bounds)?;
@@ -347,7 +374,15 @@ impl fmt::Display for Plan {
         writeln!(f, "privileges   no new ones; read back")?;
         writeln!(f, "environment  {}", self.environment)?;
         writeln!(f, "terminal     {}", if self.terminal { "one of its own" } else { "none" })?;
-        writeln!(f, "process      {}", if self.fork { "a child; porthole waits" } else { "porthole's own" })?;
+        if let Some(path) = &self.record {
+            writeln!(f, "recording    {}", path.display())?;
+        }
+        let process = match (self.detach, self.fork) {
+            (true, _) => "a child; porthole does not wait",
+            (false, true) => "a child; porthole waits",
+            (false, false) => "porthole's own",
+        };
+        writeln!(f, "process      {process}")?;
         writeln!(f, "descriptors  0 1 2")?;
         writeln!(f, "command      {}", self.command.join(" "))
     }
@@ -367,6 +402,8 @@ mod tests {
         let trees = Contents::trees(Path::new("/srv"), &[], false, false, |point| point == Path::new("/dev"));
         Plan {
             target: "shop/web-0".into(),
+            policy: Verdict::root(),
+            record: None,
             namespaces: Joins(vec![Join { namespace: NamespaceKind::Net, inode: 42 }]),
             view: View::Confined(Contents {
                 trees,
@@ -379,8 +416,8 @@ mod tests {
             }),
             root: None,
             working_directory: Directory::InView("/srv".into()),
-            profile: Profile::General,
-            capabilities: Sets::exactly(Profile::General.capabilities()),
+            profile: Base::General.into(),
+            capabilities: Sets::exactly(Base::General.capabilities()),
             ids: Ids::Set { uid: 1000, gid: 100, host_uid: None },
             bounds: Bounds::default(),
             processes: Apart::On { signals: true, abstract_sockets: false },
@@ -390,6 +427,7 @@ mod tests {
             environment: Environment::resolve(&caller, &account, "shop/web-0", &[]),
             terminal: false,
             fork: true,
+            detach: false,
             descriptors: [0, 1, 2],
             command: vec!["ip".into(), "addr".into()],
         }
@@ -400,6 +438,7 @@ mod tests {
         assert_eq!(
             plan().to_string(),
             "target       shop/web-0\n\
+             policy       allowed: root may do everything\n\
              namespaces   net:[42]\n\
              mounts       private; the host's, read-only and nosuid: / /dev; writable, nosuid, nodev: /tmp /srv; /run empty; hidden: /var/lib/kubelet; /sys of the target\n             \
                           /etc/hosts from the target's file system\n             \
@@ -408,7 +447,8 @@ mod tests {
              capabilities CAP_NET_RAW (profile general)\n             \
                           in all five sets; read back\n\
              ids          uid 1000, gid 100, no supplementary groups\n\
-             bounds       none\n\
+             bounds       no cgroup of its own: no limit on processes, memory or cpu\n             \
+                          no core dumps, OOM score 500 or more\n\
              processes    apart from the host's: looks into none, signals none\n\
              system calls all: the profile has no filter\n\
              context      none: no security module is active\n\

@@ -15,6 +15,7 @@ use rustix::termios::{
 
 use super::error::{ExecError, Step};
 use super::ids::Ids;
+use super::recording::Recording;
 
 /// Our end; while it lives the caller's terminal is raw, and when it goes the terminal is as it was.
 #[derive(Debug)]
@@ -25,6 +26,7 @@ pub(crate) struct Pty {
     input: Vec<u8>,
     input_open: bool,
     output_open: bool,
+    recording: Option<Recording>,
 }
 
 /// The command's end.
@@ -32,7 +34,7 @@ pub(crate) struct Pty {
 pub(crate) struct Slave(OwnedFd);
 
 impl Pty {
-    pub(crate) fn open() -> Result<(Self, Slave), ExecError> {
+    pub(crate) fn open(recording: Option<Recording>) -> Result<(Self, Slave), ExecError> {
         let open = || -> io::Result<(Self, Slave)> {
             let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
             let master = openpt(flags)?;
@@ -42,8 +44,15 @@ impl Pty {
             tcsetattr(&slave, OptionalActions::Now, &before)?;
             // So that a command that does not read cannot keep us from passing on what it writes.
             fcntl_setfl(&master, OFlags::RDWR | OFlags::NONBLOCK)?;
-            let pty =
-                Self { master, before, raw: false, input: Vec::new(), input_open: true, output_open: true };
+            let mut pty = Self {
+                master,
+                before,
+                raw: false,
+                input: Vec::new(),
+                input_open: true,
+                output_open: true,
+                recording,
+            };
             pty.resize();
             Ok((pty, Slave(slave)))
         };
@@ -76,9 +85,12 @@ impl Pty {
     }
 
     /// The command's terminal gets the size of the caller's. A terminal without one leaves it as it is.
-    pub(crate) fn resize(&self) {
+    pub(crate) fn resize(&mut self) {
         if let Ok(size) = tcgetwinsize(stdin()) {
             let _ = tcsetwinsize(&self.master, size);
+            if let Some(recording) = &mut self.recording {
+                recording.resized(size.ws_col, size.ws_row);
+            }
         }
     }
 
@@ -125,6 +137,9 @@ impl Pty {
             Ok(count) if count > 0 => {
                 // A terminal that is gone takes nothing more; the command must not wait for it.
                 write_all(stdout(), &buffer[..count]);
+                if let Some(recording) = &mut self.recording {
+                    recording.shown(&buffer[..count]);
+                }
                 true
             }
             Err(Errno::INTR) => true,
@@ -141,6 +156,9 @@ impl Pty {
 impl Drop for Pty {
     fn drop(&mut self) {
         self.restore();
+        if let Some(Err(error)) = self.recording.take().map(Recording::end) {
+            crate::output::to_stderr(&format!("porthole: --record: the recording is not complete: {error}"));
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use seccompiler::BpfProgram;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
-use super::capabilities::{Capabilities, Profile};
+use super::capabilities::{Base, Capabilities};
 use super::error::{ExecError, Step};
 use calls::{Call, GROUPS, Group, Rule};
 use condition::{Condition, Error};
@@ -35,16 +35,16 @@ pub(crate) enum Filter {
 /// Which list: the tables of `calls` and what the command is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct List {
-    profile: Profile,
+    profile: Base,
     /// It may open packet sockets.
     raw: bool,
 }
 
 impl Filter {
     /// That of a profile, for a command with `capabilities`.
-    pub(crate) fn resolve(profile: Profile, capabilities: Capabilities) -> Self {
+    pub(crate) fn resolve(profile: Base, capabilities: Capabilities) -> Self {
         match profile {
-            Profile::Sysadmin => Self::Off,
+            Base::Sysadmin => Self::Off,
             _ => {
                 let raw = capabilities.contains(Capabilities::of(Capability::CAP_NET_RAW));
                 Self::On(List { profile, raw })
@@ -62,7 +62,7 @@ impl Filter {
 
 impl List {
     fn verdict(self, group: &Group) -> Verdict {
-        let tracing = self.profile == Profile::Trace;
+        let tracing = self.profile == Base::Trace;
         match group.rule {
             Rule::Allow => Verdict::Allow,
             Rule::If(condition) => Verdict::If(condition),
@@ -124,7 +124,7 @@ impl fmt::Display for Filter {
         let (allowed, conditions) = (list.names(Verdict::Allow).len(), list.conditions());
         let by_argument: Vec<_> = conditions.iter().map(|(name, _)| *name).collect();
         let families = if list.raw { "unix inet inet6 netlink packet" } else { "unix inet inet6 netlink" };
-        let tracing = if list.profile == Profile::Trace { "" } else { " tracing," };
+        let tracing = if list.profile == Base::Trace { "" } else { " tracing," };
         writeln!(
             f,
             "list {}: {allowed}, and by argument {}; read back",

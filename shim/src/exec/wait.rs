@@ -2,10 +2,12 @@
 
 use std::io::{PipeReader, Read};
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::Timespec;
 use rustix::process::{
     Pid, Signal as Sent, WaitOptions, WaitStatus, getpid, kill_process, kill_process_group, waitpid,
 };
@@ -67,12 +69,15 @@ pub(crate) fn supervise(
     mut pty: Option<Pty>,
     signals: &Signals,
     from_child: PipeReader,
+    timeout: Option<Duration>,
 ) -> Result<u8, ExecError> {
+    let mut end = End::after(timeout);
     if let Some(pty) = &mut pty {
         pty.make_raw()?;
     }
     let status = loop {
-        wait_for_events(child, signals, pty.as_mut())?;
+        wait_for_events(child, signals, pty.as_mut(), end.left())?;
+        end.act(child)?;
         if let Some(status) = handle_signals(child, signals, pty.as_mut())? {
             break status;
         }
@@ -81,12 +86,55 @@ pub(crate) fn supervise(
     drop(pty);
     match reported(from_child) {
         Some(report) => Err(ExecError::Reported(report)),
+        None if end.timed_out() => Ok(TIMED_OUT),
         None => Ok(status),
     }
 }
 
+/// As of timeout(1).
+const TIMED_OUT: u8 = 124;
+/// What a command gets for its last words.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The end that a command is given.
+struct End {
+    next: Option<(Instant, Sent)>,
+    begun: bool,
+}
+
+impl End {
+    fn after(timeout: Option<Duration>) -> Self {
+        // What is too far away for the clock never comes.
+        let at = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        Self { next: at.map(|at| (at, Sent::TERM)), begun: false }
+    }
+
+    /// Until something is to be done.
+    fn left(&self) -> Option<Duration> {
+        self.next.map(|(at, _)| at.saturating_duration_since(Instant::now()))
+    }
+
+    fn act(&mut self, child: Pid) -> Result<(), ExecError> {
+        let Some((at, signal)) = self.next.filter(|(at, _)| *at <= Instant::now()) else { return Ok(()) };
+        self.begun = true;
+        self.next = (signal == Sent::TERM).then(|| (at + GRACE, Sent::KILL));
+        // One that is stopped is to hear of it too.
+        for signal in [signal, Sent::CONT] {
+            match kill_process(child, signal) {
+                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+                Err(error) => return Err(Step::Wait.failed("end the command")(error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn timed_out(&self) -> bool {
+        self.begun
+    }
+}
+
 /// What the child sent before it ended. Once it has become the command, the pipe is closed and empty.
-fn reported(mut from_child: PipeReader) -> Option<Report> {
+pub(crate) fn reported(mut from_child: PipeReader) -> Option<Report> {
     let mut bytes = Vec::new();
     from_child.read_to_end(&mut bytes).ok()?;
     if bytes.is_empty() {
@@ -101,9 +149,14 @@ fn reported(mut from_child: PipeReader) -> Option<Report> {
     Some(serde_json::from_slice(&bytes).unwrap_or_else(garbled))
 }
 
-fn wait_for_events(child: Pid, signals: &Signals, pty: Option<&mut Pty>) -> Result<(), ExecError> {
+fn wait_for_events(
+    child: Pid,
+    signals: &Signals,
+    pty: Option<&mut Pty>,
+    left: Option<Duration>,
+) -> Result<(), ExecError> {
     let Some(pty) = pty else {
-        return poll_all(&mut [PollFd::from_borrowed_fd(signals.fd.as_fd(), PollFlags::IN)]);
+        return poll_all(&mut [PollFd::from_borrowed_fd(signals.fd.as_fd(), PollFlags::IN)], left);
     };
     let (mut readable, mut writable, mut typed) = (false, false, false);
     {
@@ -119,7 +172,7 @@ fn wait_for_events(child: Pid, signals: &Signals, pty: Option<&mut Pty>) -> Resu
         if input.is_some() {
             fds.push(PollFd::from_borrowed_fd(stdin(), PollFlags::IN));
         }
-        poll_all(&mut fds)?;
+        poll_all(&mut fds, left)?;
         let events =
             |index: Option<usize>| index.and_then(|i| fds.get(i)).map_or(PollFlags::empty(), PollFd::revents);
         let ended = PollFlags::HUP | PollFlags::ERR;
@@ -171,8 +224,9 @@ fn stop_with(child: Pid, pty: Option<&mut Pty>) -> Result<(), ExecError> {
     }
 }
 
-fn poll_all(fds: &mut [PollFd<'_>]) -> Result<(), ExecError> {
-    match poll(fds, None) {
+fn poll_all(fds: &mut [PollFd<'_>], left: Option<Duration>) -> Result<(), ExecError> {
+    let left = left.and_then(|left| Timespec::try_from(left).ok());
+    match poll(fds, left.as_ref()) {
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
         Err(error) => Err(Step::Wait.failed("poll")(error)),
     }

@@ -8,6 +8,7 @@ pub(crate) mod binaries;
 pub(crate) mod edit;
 pub(crate) mod engine;
 pub(crate) mod guard;
+pub(crate) mod lsm;
 pub(crate) mod plan;
 mod report;
 pub(crate) mod restart;
@@ -177,6 +178,7 @@ pub(crate) fn install(args: &InstallArgs, format: Format) -> Result<ExitCode, Pr
         engine.plan_reload(&tree, &state, &mut plan);
     }
     units::install(&context, &mut plan)?;
+    lsm::install(&context, &mut plan)?;
     let plan = plan.in_order(false);
     report::plan(&plan, &engines, selection.dry_run, format)?;
     if selection.dry_run {
@@ -196,7 +198,7 @@ fn put(
     engines: &[Engine],
     restart: bool,
 ) -> Result<Vec<EngineName>, Problem> {
-    if plan.changes.is_empty() {
+    if plan.is_empty() {
         // What was written by a run that was killed may not have been read yet.
         return restart::reload(tree, plan, engines, restart).map_err(|(_, problem)| problem);
     }
@@ -207,6 +209,7 @@ fn put(
     let made = apply::directories(plan, tree);
     state.directories.extend(made.into_iter().filter(|dir| !before.directories.contains(dir)));
     state.has_changed(plan, engines);
+    lsm::announce(plan, &mut state);
     // First, so that what a kill leaves half-done can be taken back.
     state.save(tree)?;
     let undo = |problem: Problem| before.save(tree).map_or_else(|stuck| stuck, |()| problem);
@@ -216,19 +219,25 @@ fn put(
     let given_back: Vec<_> =
         plan.changes.iter().map(|change| change.path.as_path()).filter(is_given_back).collect();
     let verified = engines.iter().try_for_each(|engine| engine.verify(tree, plan));
+    let mut loaded = Vec::new();
     let read = verified
+        // Before an engine is told: the hook that it then starts is under the policy already.
+        .and_then(|()| lsm::apply(plan, &mut loaded))
         .map_err(|problem| (Vec::new(), problem))
         .and_then(|()| restart::reload(tree, plan, engines, restart));
     match read {
         Ok(ready) => {
             given_back.iter().for_each(|path| apply::tidy(tree, path));
             apply::sweep(tree, &mut state);
+            lsm::remember(&loaded, &mut state);
             state.save(tree)?;
             Ok(ready)
         }
         Err((touched, problem)) => {
             // The state last: until then, what a kill leaves half-done can be taken back.
-            Err(undo(restart::again(tree, &touched, applied.revert(problem))))
+            let stuck = lsm::withdraw(&loaded, before);
+            let problem = lsm::again(&loaded, before, stuck, applied.revert(problem));
+            Err(undo(restart::again(tree, &touched, problem)))
         }
     }
 }

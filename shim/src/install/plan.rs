@@ -78,6 +78,8 @@ pub(crate) struct Plan {
     pub(crate) kept: Vec<(PathBuf, String)>,
     /// What containerd's configuration is to be then.
     pub(crate) expected: Option<super::engine::containerd::Expected>,
+    /// What the security module's programs are to do then.
+    pub(crate) policies: Vec<super::lsm::Step>,
     /// What the operator should know.
     pub(crate) notes: Vec<String>,
 }
@@ -138,6 +140,11 @@ impl Plan {
             self.changes.sort_by_key(|change| (change.after.is_none(), change.rank));
         }
         self
+    }
+
+    /// Whether everything is as it should be.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.policies.is_empty()
     }
 
     /// The changes as one unified diff, which patch(1) would apply to the tree's root.

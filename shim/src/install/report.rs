@@ -17,6 +17,7 @@ struct Document<'a> {
     changes: Vec<ChangeRow<'a>>,
     reloads: Vec<ReloadRow>,
     kept: Vec<KeptRow<'a>>,
+    policies: &'a [super::lsm::Step],
     notes: &'a [String],
 }
 
@@ -67,6 +68,7 @@ pub(super) fn plan(plan: &Plan, engines: &[Engine], dry_run: bool, format: Forma
             changes: changes.collect(),
             reloads: reloads.collect(),
             kept: plan.kept.iter().map(|(path, reason)| KeptRow { path, reason }).collect(),
+            policies: &plan.policies,
             notes: &plan.notes,
         });
     }
@@ -83,9 +85,12 @@ pub(super) fn plan(plan: &Plan, engines: &[Engine], dry_run: bool, format: Forma
     for note in &plan.notes {
         text += &format!("# {note}\n");
     }
-    if plan.changes.is_empty() {
+    if plan.is_empty() {
         text += "nothing to change\n";
     } else if dry_run {
+        for step in &plan.policies {
+            text += &format!("# would {} {}: {}\n", step.action, step.subject(), step.command());
+        }
         for (engine, reload) in &plan.reloads {
             match reload {
                 Reload::Restart => {
@@ -175,6 +180,9 @@ fn done(plan: &Plan, backups_in: Option<&Tree>) -> String {
             text += &format!("   (as it was: {}{})", change.path.display(), super::apply::BACKUP);
         }
         text.push('\n');
+    }
+    for step in &plan.policies {
+        text += &format!("{:<7} {}\n", step.action, step.subject());
     }
     text
 }

@@ -60,6 +60,11 @@ pub(crate) fn in_tree(tree: &Tree, program: &Path, args: &[&str]) -> Result<Stri
 /// # Errors
 /// When it cannot be started, takes too long, or fails; then with the last line of what it said.
 pub(crate) fn output(program: &Path, args: &[&str]) -> io::Result<String> {
+    output_within(program, args, PATIENCE)
+}
+
+/// As [`output`], for what takes longer.
+pub(crate) fn output_within(program: &Path, args: &[&str], patience: Duration) -> io::Result<String> {
     let mut command = Command::new(program);
     command
         .args(args)
@@ -74,8 +79,7 @@ pub(crate) fn output(program: &Path, args: &[&str]) -> io::Result<String> {
             text
         })
     });
-    let answer =
-        child.stdout.take().map_or_else(|| Ok(Vec::new()), |stdout| read(stdout, Instant::now() + PATIENCE));
+    let answer = child.stdout.take().map_or_else(|| Ok(Vec::new()), |stdout| read(stdout, patience));
     if answer.is_err() {
         let _ = child.kill();
     }
@@ -93,7 +97,8 @@ pub(crate) fn output(program: &Path, args: &[&str]) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-fn read(mut from: std::process::ChildStdout, until: Instant) -> io::Result<Vec<u8>> {
+fn read(mut from: std::process::ChildStdout, patience: Duration) -> io::Result<Vec<u8>> {
+    let until = Instant::now() + patience;
     let mut answer = Vec::new();
     let mut buffer = [0; 64 << 10];
     loop {
@@ -102,7 +107,7 @@ fn read(mut from: std::process::ChildStdout, until: Instant) -> io::Result<Vec<u
         if poll(&mut [PollFd::new(&from, PollFlags::IN)], Some(&timeout))? == 0 {
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,
-                format!("no answer within {} s", PATIENCE.as_secs()),
+                format!("no answer within {} s", patience.as_secs()),
             ));
         }
         match from.read(&mut buffer)? {

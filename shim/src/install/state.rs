@@ -73,6 +73,9 @@ pub(crate) struct State {
     /// When what an engine reads was changed last.
     #[serde(default)]
     changed: Vec<Changed>,
+    /// Policies of security modules.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) loaded: Vec<super::lsm::Loaded>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +95,7 @@ impl Default for State {
             files: Vec::new(),
             directories: Vec::new(),
             changed: Vec::new(),
+            loaded: Vec::new(),
         }
     }
 }
@@ -116,7 +120,7 @@ impl State {
 
     /// Whether nothing is installed.
     pub(crate) fn is_empty(&self) -> bool {
-        self.files.is_empty() && self.directories.is_empty()
+        self.files.is_empty() && self.directories.is_empty() && self.loaded.is_empty()
     }
 
     /// The entry of a file.

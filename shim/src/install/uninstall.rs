@@ -65,6 +65,11 @@ pub(super) fn run(selection: &Selection, tree: &Tree, format: Format) -> Result<
     forget(&mut state, tree, &taken)?;
     state.save(tree)?;
     // Only now: the engines that could be told no longer call any of it.
+    super::lsm::apply(&taken, &mut Vec::new())?;
+    if !remains(&state, selection) {
+        state.loaded.clear();
+        state.save(tree)?;
+    }
     let rest = plan(selection, tree, &state, Phase::Rest)?;
     apply::apply(&rest, tree)?;
     forget(&mut state, tree, &rest)?;
@@ -109,8 +114,7 @@ impl Phase {
 fn plan(selection: &Selection, tree: &Tree, state: &State, phase: Phase) -> Result<Plan, Problem> {
     let mut plan = Plan::default();
     // What is all engines' stays as long as one of them is there.
-    let remains = |entry: &Entry| matches!(entry.owner, Owner::Engine(name) if !selection.includes(name));
-    let some_remain = state.files.iter().any(remains);
+    let some_remain = remains(state, selection);
     for entry in state.files.iter().filter(|entry| phase.includes(entry.rank)) {
         match entry.owner {
             Owner::Porthole if some_remain => continue,
@@ -147,7 +151,16 @@ fn plan(selection: &Selection, tree: &Tree, state: &State, phase: Phase) -> Resu
             });
         }
     }
+    if phase == Phase::Config && !some_remain {
+        super::lsm::uninstall(tree, state, &mut plan);
+    }
     Ok(plan.in_order(true))
+}
+
+/// Whether an engine that is not meant is installed for.
+fn remains(state: &State, selection: &Selection) -> bool {
+    let is_other = |entry: &Entry| matches!(entry.owner, Owner::Engine(name) if !selection.includes(name));
+    state.files.iter().any(is_other)
 }
 
 /// What the file is to be: as it was before us where nobody else has touched it, else without what is ours.

@@ -1,5 +1,9 @@
 //! What must hold whatever is read; each function panics where it does not.
 
+mod policy;
+
+pub use policy::policy;
+
 use std::path::Path;
 
 use porthole_registry::adopt::{parse_crun_status, parse_runc_state};

@@ -69,6 +69,7 @@ pub fn make_own() {
         }
         DATA.iter().for_each(|dir| tmpfs(dir, "mode=711"));
         own_cgroups();
+        no_security_module();
     });
 }
 
@@ -116,6 +117,13 @@ fn own_cgroups() {
     unmount(PLACE, UnmountFlags::DETACH).expect("unmount the machine's cgroups");
     mount_bind_recursive(new, PLACE).expect("bind cgroups");
     unmount(new, UnmountFlags::DETACH).expect("unmount the place where cgroups were made");
+}
+
+/// Else an installation on the node would load its policy into the machine's kernel.
+fn no_security_module() {
+    for path in ["/sys/module/apparmor", "/sys/fs/selinux"].iter().filter(|path| Path::new(path).is_dir()) {
+        tmpfs(path, "mode=755");
+    }
 }
 
 fn remove(path: &Path) {

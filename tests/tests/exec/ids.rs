@@ -6,7 +6,7 @@ use std::path::Path;
 use porthole_tests::tools;
 use porthole_tests::{Container, Node, Runtime, on_a_node};
 
-use crate::setting::{Running, bundle, command, exec, field, output, web_0};
+use crate::setting::{Running, bundle, command, exec, field, output, policy, web_0};
 
 fn ids_in_a_user_namespace_come_from_its_map(node: &Node) {
     let container = Container::run(Runtime::Runc, &bundle(node).user_namespace());
@@ -42,6 +42,10 @@ fn an_unmapped_id_is_125(node: &Node) {
 
 fn the_user_behind_sudo_runs_the_command(node: &Node) {
     let container = web_0(node);
+    policy(
+        node,
+        "[[rule]]\nusers = ['1234']\nprofiles = ['*']\nallow = ['root', 'user']\neffect = 'allow'\n",
+    );
     let ids = |sudo: bool, options: &[&str]| {
         let words = [options, &["web-0", "--", "sh", "-c", "echo $(id -u) $(id -g) $(id -G)"]].concat();
         let mut command = command(&[], &words, Path::new("/"));

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here is the test")]
 
+mod audit;
+mod bounds;
 mod confinement;
 mod dns;
 mod explain;
@@ -10,7 +12,10 @@ mod hostile;
 mod hygiene;
 mod ids;
 mod namespaces;
+mod policy;
 mod processes;
+mod profiles;
+mod recording;
 mod seccomp;
 mod setting;
 mod terminal;

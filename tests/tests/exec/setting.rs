@@ -125,6 +125,28 @@ pub fn own_etc(node: &Node) {
     mount_bind(&copy, "/etc").unwrap();
 }
 
+/// Gives the node a policy.
+pub fn policy(node: &Node, text: &str) {
+    let directory = Path::new("/etc/porthole");
+    if !directory.is_dir() {
+        own_etc(node);
+        fs::create_dir(directory).unwrap();
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    fs::write("/etc/porthole/policy.toml", text).unwrap();
+    fs::set_permissions("/etc/porthole/policy.toml", fs::Permissions::from_mode(0o644)).unwrap();
+}
+
+/// What sudo says of a user.
+pub const SUDO: [(&str, &str); 3] = [("SUDO_UID", "1234"), ("SUDO_GID", "567"), ("SUDO_USER", "ann")];
+
+/// Runs `porthole exec` as ann does through sudo, from `/`.
+pub fn as_ann(words: &[&str]) -> Outcome {
+    let mut command = command(&[], words, Path::new("/"));
+    command.envs(SUDO);
+    tools::run(command)
+}
+
 /// Sends a signal by name.
 pub fn send(pid: u32, signal: &str) {
     let mut kill = Command::new("kill");

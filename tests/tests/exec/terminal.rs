@@ -15,15 +15,20 @@ use rustix::termios::{LocalModes, OutputModes, Winsize, tcgetattr, tcsetwinsize}
 use crate::setting::{children, command, exec, send, web_0};
 
 /// A terminal with porthole in it, as a person would have.
-struct Terminal {
+pub struct Terminal {
     master: OwnedFd,
-    slave: File,
+    pub slave: File,
     shown: Arc<Mutex<String>>,
     setsid: Child,
 }
 
 impl Terminal {
-    fn start(words: &[&str]) -> Self {
+    pub fn start(words: &[&str]) -> Self {
+        Self::start_as(&[], words)
+    }
+
+    /// The same with more variables in porthole's environment.
+    pub fn start_as(variables: &[(&str, &str)], words: &[&str]) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -32,7 +37,7 @@ impl Terminal {
         tcsetwinsize(&slave, size(24, 80)).unwrap();
         let mut command = command(&["setsid", "--wait", "--ctty"], words, Path::new("/"));
         let end = || Stdio::from(slave.try_clone().unwrap());
-        command.stdin(end()).stdout(end()).stderr(end()).env("TERM", "dumb");
+        command.stdin(end()).stdout(end()).stderr(end()).env("TERM", "dumb").envs(variables.iter().copied());
         let setsid = command.spawn().unwrap();
         let shown = Arc::new(Mutex::new(String::new()));
         let (mut reader, text) = (File::from(master.try_clone().unwrap()), Arc::clone(&shown));
@@ -45,15 +50,15 @@ impl Terminal {
         Self { master, slave, shown, setsid }
     }
 
-    fn types(&self, keys: &str) {
+    pub fn types(&self, keys: &str) {
         File::from(self.master.try_clone().unwrap()).write_all(keys.as_bytes()).unwrap();
     }
 
-    fn expect(&self, text: &str) {
+    pub fn expect(&self, text: &str) {
         wait_until(text, || self.shown.lock().unwrap().contains(text));
     }
 
-    fn is_raw(&self) -> bool {
+    pub fn is_raw(&self) -> bool {
         !tcgetattr(&self.slave).unwrap().local_modes.contains(LocalModes::ICANON)
     }
 
@@ -76,12 +81,12 @@ impl Terminal {
         found
     }
 
-    fn end(&mut self) -> Option<i32> {
+    pub fn end(&mut self) -> Option<i32> {
         self.setsid.wait().unwrap().code()
     }
 }
 
-const fn size(rows: u16, columns: u16) -> Winsize {
+pub const fn size(rows: u16, columns: u16) -> Winsize {
     Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
 }
 

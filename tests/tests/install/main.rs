@@ -6,4 +6,5 @@ mod binaries;
 mod containerd;
 mod docker;
 mod podman;
+mod policy;
 mod tree;

@@ -11,7 +11,8 @@ use toml::Table;
 use crate::{Findings, root, texts};
 
 /// The keys of `config.toml`: an example that has one of them is an example of that file.
-const KEYS: [&str; 6] = ["run_dir", "netns_dir", "deadline_ms", "on_error", "pin", "engines"];
+const KEYS: [&str; 8] =
+    ["run_dir", "netns_dir", "deadline_ms", "on_error", "pin", "engines", "audit", "exec"];
 
 /// Where the command line is described.
 const REFERENCE: &str = "docs/reference/cli.md";

@@ -7,7 +7,9 @@ sentence 'a container starts' '0 ' container crun web-0
 sentence 'a profile that is not loaded is 125 and says how to load it' '125 *security_context*apparmor_parser -r*' \
     porthole -o json exec web-0 -- true
 sentence 'sysadmin needs no profile' '0 unconfined' porthole exec --profile sysadmin web-0 -- cat /proc/self/attr/current
-sentence 'the profile loads' '0 *' apparmor_parser -r -K /etc/apparmor.d/porthole-debug
+sentence 'install loads the profile' '0 *load    AppArmor profile porthole-debug*' porthole install --engine podman=5.4
+sentence 'a second install changes nothing' '0 *nothing to change*' porthole install --engine podman=5.4
+sentence 'doctor finds it' '0 *is loaded*' porthole doctor lsm-policy
 sentence 'the command has the profile' '0 porthole-debug (enforce)' porthole exec web-0 -- cat /proc/self/attr/current
 sentence 'with the pid namespace too' '0 porthole-debug (enforce)' \
     porthole exec -pn web-0 -- cat /proc/self/attr/current
@@ -44,4 +46,6 @@ sentence 'outside, attr says the same' '0 porthole-debug (enforce)' cat "/proc/$
 sentence 'the command dies with porthole' '0 ' dies
 sentence 'following a target that is not confined is 125' '125 *security_context*' \
     porthole -o json exec -Z web-0 -- true
+sentence 'uninstall unloads the profile' '0 *unload  AppArmor profile porthole-debug*' porthole uninstall
+sentence 'without it nothing is run' '125 *security_context*porthole install*' porthole -o json exec web-0 -- true
 crun delete --force web-0

@@ -49,9 +49,10 @@ fn holds(kernel: &str, security: &str, script: &str) {
         "selinux" => {
             run.arg("--policy").arg(config.join("selinux/porthole.cil"));
         }
+        // What `porthole install` looks for; it brings the profile with it.
         _ => {
-            let profile = config.join("apparmor/porthole-debug").display().to_string();
-            add(&mut run, &profile, "/etc/apparmor.d/porthole-debug");
+            let runtime = stripped("porthole-runtime", scratch.path());
+            add(&mut run, &runtime, "/usr/libexec/porthole/porthole-runtime");
         }
     }
     run.args(["--", "sh", &format!("/checks/{script}")]).stdin(Stdio::null());

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::Target;
 use super::args::Request;
-use super::capabilities::Profile;
+use super::capabilities::Base;
 use super::error::{ExecError, Step};
 
 /// The context that the command gets, as data.
@@ -59,7 +59,7 @@ impl Context {
         };
         let selinux = selinux::mode()?;
         let apparmor = selinux.is_none() && apparmor::is_enabled();
-        if request.profile == Profile::Sysadmin && !request.follow_context {
+        if request.profile.base == Base::Sysadmin && !request.follow_context {
             return Ok(Self::Callers { label: current });
         }
         match selinux {

@@ -102,7 +102,7 @@ pub(super) fn resolve(
 fn load_remedy() -> String {
     let module = installed("selinux/porthole.cil");
     format!(
-        "load the policy module: semodule -i {module}; if it is loaded (semodule -l), the policy does not know \
+        "`porthole install` loads the policy module; by hand: semodule -i {module}; if it is loaded (semodule -l), the policy does not know \
          the target's level"
     )
 }

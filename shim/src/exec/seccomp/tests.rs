@@ -13,12 +13,12 @@ use super::*;
 /// The reference, whose tables are those of the code.
 const DOCUMENT: &str = include_str!("../../../../docs/reference/seccomp.md");
 
-const CONFINED: [Profile; 4] = [Profile::Restricted, Profile::General, Profile::Netadmin, Profile::Trace];
+const CONFINED: [Base; 4] = [Base::Restricted, Base::General, Base::Netadmin, Base::Trace];
 
 /// What the audit subsystem calls this architecture.
 const NATIVE: u32 = if cfg!(target_arch = "aarch64") { 0xc000_00b7 } else { 0xc000_003e };
 
-fn list(profile: Profile) -> List {
+fn list(profile: Base) -> List {
     match Filter::resolve(profile, profile.capabilities()) {
         Filter::On(list) => list,
         Filter::Off => panic!("{profile:?} has no filter"),
@@ -127,7 +127,7 @@ fn what_is_in_no_list_is_denied() {
 
 #[test]
 fn other_architectures_and_x32_are_killed() {
-    let program = program(list(Profile::Trace));
+    let program = program(list(Base::Trace));
     for foreign in [0x4000_0003, 0x4000_0028, 0xc000_00f3, NATIVE ^ 0x4000_0000, 0] {
         assert_eq!(run(&program, foreign, number("read"), [0; 6]).0, SECCOMP_RET_KILL_PROCESS, "{foreign:x}");
     }
@@ -159,7 +159,7 @@ fn every_number_that_the_kernel_gave_away_is_in_one_group() {
 
 #[test]
 fn clone_makes_processes_and_no_namespace() {
-    let program = program(list(Profile::Netadmin));
+    let program = program(list(Base::Netadmin));
     let clone = |flags: u64| answer(&program, number("clone"), [flags, 0, 0, 0, 0, 0]);
     let flags = |flags: libc::c_int| u64::from(u32::try_from(flags).unwrap());
     let of_a_thread =
@@ -183,7 +183,7 @@ fn clone_makes_processes_and_no_namespace() {
 
 #[test]
 fn nothing_is_typed_into_a_terminal() {
-    let program = program(list(Profile::Trace));
+    let program = program(list(Base::Trace));
     let ioctl = |request: u64| answer(&program, number("ioctl"), [0, request, 0, 0, 0, 0]);
     for request in [libc::TIOCSTI, 0x541c] {
         assert_eq!(ioctl(request), errno(Error::Eperm));
@@ -200,20 +200,18 @@ fn tracing_is_for_trace_and_packets_are_for_who_may_see_them() {
     };
     for profile in CONFINED {
         let traces = answer(&program(list(profile)), number("ptrace"), [0; 6]) == SECCOMP_RET_ALLOW;
-        assert_eq!(traces, profile == Profile::Trace);
+        assert_eq!(traces, profile == Base::Trace);
         let packets = family(list(profile), libc::AF_PACKET) == SECCOMP_RET_ALLOW;
-        assert_eq!(packets, profile != Profile::Restricted, "{profile:?}");
+        assert_eq!(packets, profile != Base::Restricted, "{profile:?}");
         for other in
             [libc::AF_ALG, libc::AF_VSOCK, libc::AF_BLUETOOTH, libc::AF_XDP, libc::AF_KEY, libc::AF_RDS]
         {
             assert_eq!(family(list(profile), other), errno(Error::Eafnosupport), "{profile:?}: {other}");
         }
     }
-    let raw = Profile::General.capabilities();
-    assert!(
-        Filter::resolve(Profile::Restricted, raw) != Filter::resolve(Profile::Restricted, Capabilities::NONE)
-    );
-    assert_eq!(Filter::resolve(Profile::Sysadmin, Capabilities::ALL), Filter::Off);
+    let raw = Base::General.capabilities();
+    assert!(Filter::resolve(Base::Restricted, raw) != Filter::resolve(Base::Restricted, Capabilities::NONE));
+    assert_eq!(Filter::resolve(Base::Sysadmin, Capabilities::ALL), Filter::Off);
     assert!(Filter::Off.compile().unwrap().is_none());
 }
 

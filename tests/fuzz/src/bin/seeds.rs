@@ -40,6 +40,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     write("config", "full", CONFIG.as_bytes())?;
     write("runtime_state", "runc", RUNC.as_bytes())?;
     write("runtime_state", "crun", CRUN.as_bytes())?;
+    write("policy", "full", POLICY.as_bytes())?;
+    write("policy", "deny", b"[[rule]]\neffect = 'deny'\nnamespaces = ['-']\n")?;
     Ok(())
 }
 
@@ -74,4 +76,16 @@ name = "{namespace}.{pod}"
 [engines]
 containerd = ["/run/containerd"]
 containers-storage = []
+"#;
+
+const POLICY: &str = r#"[[rule]]
+effect = "allow"
+users = ["ann", "1000", "*"]
+groups = ["sre", "%27"]
+namespaces = ["shop", "team-*", "-"]
+pods = ["web-?"]
+profiles = ["general", "sysadmin"]
+commands = ["/usr/bin/ip addr *", "ip -br a*", "/usr/*/ping"]
+allow = ["enter", "cap-add", "root", "user", "env", "directory", "context", "host", "unbound"]
+reason = "reading"
 "#;

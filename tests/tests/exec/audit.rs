@@ -1,0 +1,277 @@
+//! What the system log is told.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+
+use porthole_tests::{Node, on_a_node, tools};
+
+use crate::setting::{Running, as_ann, command, exec, output, policy, send, web_0};
+
+/// A line of RFC 5424, taken apart by its grammar; panics where it is none.
+#[derive(Debug)]
+struct Line {
+    priority: u8,
+    app: String,
+    process: u32,
+    message_id: String,
+    data: BTreeMap<String, String>,
+    text: String,
+}
+
+impl Line {
+    #[track_caller]
+    fn parse(line: &str) -> Self {
+        assert!(!line.chars().any(char::is_control), "{line:?}");
+        let rest = line.strip_prefix('<').unwrap_or_else(|| panic!("no PRI: {line}"));
+        let (priority, rest) = rest.split_once('>').unwrap();
+        assert!(priority == "0" || !priority.starts_with('0'));
+        let fields: Vec<_> = rest.splitn(7, ' ').collect();
+        let [version, time, host, app, process, message_id, rest] = fields[..] else { panic!("{line}") };
+        assert_eq!(version, "1");
+        is_timestamp(time);
+        for (field, longest) in [(host, 255), (app, 48), (process, 128), (message_id, 32)] {
+            assert!(
+                (1..=longest).contains(&field.len()) && field.bytes().all(|b| (33..=126).contains(&b)),
+                "{line}"
+            );
+        }
+        let rest = rest.strip_prefix('[').unwrap_or_else(|| panic!("no structured data: {line}"));
+        let id_end = rest.find([' ', ']']).unwrap();
+        assert_eq!(&rest[..id_end], "porthole@32473");
+        let (data, text) = parameters(&rest[id_end..]);
+        let text = text.strip_prefix(' ').unwrap_or_else(|| panic!("no message: {line}")).to_owned();
+        Self {
+            priority: priority.parse().unwrap(),
+            app: app.to_owned(),
+            process: process.parse().unwrap(),
+            message_id: message_id.to_owned(),
+            data,
+            text,
+        }
+    }
+
+    #[track_caller]
+    fn get(&self, name: &str) -> &str {
+        self.data.get(name).unwrap_or_else(|| panic!("no {name}: {self:?}"))
+    }
+}
+
+/// `YYYY-MM-DDThh:mm:ss[.1-6 digits]Z`
+fn is_timestamp(time: &str) {
+    let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    let (seconds, fraction) = shape.trim_end_matches('Z').split_once('.').unwrap_or((&shape[..19], "0"));
+    assert!(time.ends_with('Z') && seconds == "0000-00-00T00:00:00", "{time}");
+    assert!((1..=6).contains(&fraction.len()) && fraction.bytes().all(|b| b == b'0'), "{time}");
+}
+
+/// ` NAME="VALUE"`, any number of them, and the `]`; then what is left.
+fn parameters(mut rest: &str) -> (BTreeMap<String, String>, &str) {
+    let mut data = BTreeMap::new();
+    while let Some(parameter) = rest.strip_prefix(' ') {
+        let (name, value) = parameter.split_once("=\"").unwrap();
+        assert!(
+            (1..=32).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
+            "{name}"
+        );
+        let mut text = String::new();
+        let mut chars = value.char_indices();
+        let end = loop {
+            match chars.next().unwrap() {
+                (at, '"') => break at,
+                (_, '\\') => {
+                    let (_, escaped) = chars.next().unwrap();
+                    assert!("\\\"]".contains(escaped), "\\{escaped} in {value}");
+                    text.push(escaped);
+                }
+                (_, ']') => panic!("a bare ] in {value}"),
+                (_, c) => text.push(c),
+            }
+        };
+        assert!(data.insert(name.to_owned(), text).is_none(), "{name} twice");
+        rest = &value[end + 1..];
+    }
+    (data, rest.strip_prefix(']').unwrap_or_else(|| panic!("no end: {rest}")))
+}
+
+#[track_caller]
+fn lines(node: &Node) -> Vec<Line> {
+    node.log().iter().filter(|line| !line.contains("porthole-hook")).map(|line| Line::parse(line)).collect()
+}
+
+/// The two lines of one exec that was done.
+#[track_caller]
+fn pair(node: &Node) -> (Line, Line) {
+    let mut lines = lines(node).into_iter();
+    let (Some(start), Some(end), None) = (lines.next(), lines.next(), lines.next()) else {
+        panic!("not two lines")
+    };
+    assert_eq!((start.get("event"), end.get("event")), ("exec", "end"));
+    assert_eq!((&start.message_id[..], &end.message_id[..]), ("1", "3"));
+    assert_eq!(start.get("exec"), end.get("exec"));
+    (start, end)
+}
+
+fn start_and_end_are_logged_with_who_what_and_where(node: &Node) {
+    let container = web_0(node);
+    drop(node.log());
+    policy(node, "[[rule]]\nusers = ['1234']\neffect = 'allow'\nreason = 'x'\n");
+    let outcome = as_ann(&["web-0", "--", "sh", "-c", "exit 7"]);
+    assert_eq!(outcome.status.code(), Some(7));
+    let (start, end) = pair(node);
+    assert_eq!((start.priority, end.priority, &start.app[..]), (85, 85, "porthole"), "authpriv.notice");
+    assert_eq!(start.process, end.process);
+    for (name, want) in [
+        ("uid", "1234"),
+        ("user", "ann"),
+        ("sudo", "yes"),
+        ("tty", "-"),
+        ("target", "shop/web-0"),
+        ("namespace", "shop"),
+        ("pod", "web-0"),
+        ("profile", "general"),
+        ("capabilities", "CAP_NET_RAW"),
+        ("run_as", "1234"),
+        ("run_as_gid", "567"),
+        ("command", "sh -c exit\\ 7"),
+        ("policy", "rule 1"),
+    ] {
+        assert_eq!((start.get(name), end.get(name)), (want, want), "{name}");
+    }
+    assert_eq!(start.get("joined"), format!("net:{}", container.netns().ino));
+    assert!(!start.get("id").is_empty());
+    assert_eq!(end.get("status"), "7");
+    assert!(end.get("milliseconds").parse::<u32>().unwrap() < 60_000);
+    assert_eq!(start.text, "exec shop/web-0 by ann");
+    exec(&["web-0", "--", "true"]).expect_success();
+    let (root, _) = pair(node);
+    assert_eq!((root.get("uid"), root.get("sudo"), root.get("run_as")), ("0", "no", "65534"));
+    container.delete();
+}
+
+fn a_refusal_is_logged_and_nothing_else(node: &Node) {
+    let container = web_0(node);
+    drop(node.log());
+    policy(node, "");
+    assert_eq!(as_ann(&["--profile", "sysadmin", "web-0", "--", "id"]).status.code(), Some(125));
+    let lines = lines(node);
+    let [line] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!((line.priority, &line.message_id[..], line.get("event")), (84, "2", "refused"));
+    assert_eq!((line.get("profile"), line.get("command")), ("sysadmin", "id"));
+    assert_eq!(line.get("policy"), "no rule of /etc/porthole/policy.toml allows it");
+    container.delete();
+}
+
+fn every_end_is_logged_as_it_was(node: &Node) {
+    let container = web_0(node);
+    drop(node.log());
+    for (words, status) in [
+        (&["web-0", "--", "true"][..], 0),
+        (&["web-0", "--", "sh", "-c", "kill -KILL $$"], 137),
+        (&["web-0", "--", "sh", "-c", "kill -TERM $$"], 143),
+        (&["web-0", "--", "no-such-command"], 127),
+        (&["web-0", "--", "/etc/passwd"], 126),
+        (&["-p", "-m", "web-0", "--", "/bin/busybox", "false"], 1),
+        (&["-e", "PATH=/nonexistent", "web-0", "--", "id"], 127),
+    ] {
+        assert_eq!(exec(words).status.code(), Some(status), "{words:?}");
+        assert_eq!(pair(node).1.get("status"), status.to_string(), "{words:?}");
+    }
+    let mut running = Running::start(&["web-0", "--", "sleep", "1000"], "sleep");
+    send(running.porthole(), "TERM");
+    running.wait();
+    assert_eq!(pair(node).1.get("status"), "143");
+    assert_eq!(exec(&["-F", "web-0", "--", "true"]).status.code(), Some(0));
+    let lines = lines(node);
+    assert!(
+        matches!(&lines[..], [line] if line.get("event") == "exec"),
+        "nobody waits for its end: {lines:?}"
+    );
+    output(&["--explain", "web-0", "--", "true"]);
+    assert!(node.log().is_empty(), "nothing is done");
+    container.delete();
+}
+
+fn the_log_has_no_secret_and_no_forged_line(node: &Node) {
+    let container = web_0(node);
+    drop(node.log());
+    let long = "x".repeat(5000);
+    exec(&[
+        "-e",
+        "TOKEN=hunter2",
+        "-e",
+        "PASSWORD=hunter2]\"",
+        "web-0",
+        "--",
+        "true",
+        "a\n<0>1 forged",
+        "\x1b[2J",
+        "q\"]\\",
+        "é\u{202e}",
+        &long,
+    ])
+    .expect_success();
+    let raw = node.log();
+    assert!(
+        raw.len() == 2 && raw.iter().all(|line| !line.contains("hunter2") && line.len() < 2048),
+        "{raw:?}"
+    );
+    let line = Line::parse(&raw[0]);
+    assert_eq!(line.get("env"), "TOKEN PASSWORD");
+    let command = line.get("command");
+    let want = "true a\\n<0>1\\ forged \\u{1b}[2J q\"]\\\\ é\\u{202e} xxx";
+    assert!(command.starts_with(want) && command.ends_with("xx...") && command.len() <= 1024, "{command}");
+    container.delete();
+}
+
+fn without_a_system_log_exec_goes_on_unless_it_is_required(node: &Node) {
+    let container = web_0(node);
+    fs::rename("/dev/log", "/dev/log.away").unwrap();
+    let config = node.scratch().join("config.toml");
+    let words = |required: &str| {
+        fs::write(&config, format!("[audit]\nrequired = {required}\n")).unwrap();
+        exec(&["--config", config.to_str().unwrap(), "web-0", "--", "echo", "ran"])
+    };
+    let outcome = words("false");
+    assert_eq!((outcome.expect_success(), &outcome.stderr[..]), ("ran\n", ""));
+    let outcome = words("true");
+    assert_eq!((outcome.status.code(), &outcome.stdout[..]), (Some(125), ""));
+    assert!(outcome.stderr.contains("write to the system log: /dev/log"), "{outcome:?}");
+    fs::rename("/dev/log.away", "/dev/log").unwrap();
+    words("true").expect_success();
+    pair(node);
+    container.delete();
+}
+
+fn a_log_daemon_that_stands_still_is_not_waited_for(node: &Node) {
+    let container = web_0(node);
+    fs::rename("/dev/log", "/dev/log.away").unwrap();
+    let socket = UnixDatagram::bind("/dev/log").unwrap();
+    // Each sender may have so much on its way; when a new one has to wait, it is the receiver that is full.
+    let mut senders = Vec::new();
+    loop {
+        let sender = UnixDatagram::unbound().unwrap();
+        sender.set_nonblocking(true).unwrap();
+        if sender.send_to(b"x", "/dev/log").is_err() {
+            break;
+        }
+        while sender.send_to(b"x", "/dev/log").is_ok() {}
+        senders.push(sender);
+    }
+    let outcome = tools::run(command(&[], &["web-0", "--", "echo", "ran"], Path::new("/")));
+    assert_eq!(outcome.expect_success(), "ran\n");
+    assert!((1..10).contains(&outcome.took.as_secs()), "it was full: {:?}", outcome.took);
+    drop(socket);
+    fs::rename("/dev/log.away", "/dev/log").unwrap();
+    container.delete();
+}
+
+on_a_node!(requires(root, ip, runc):
+    start_and_end_are_logged_with_who_what_and_where,
+    a_refusal_is_logged_and_nothing_else,
+    every_end_is_logged_as_it_was,
+    the_log_has_no_secret_and_no_forged_line,
+    without_a_system_log_exec_goes_on_unless_it_is_required,
+    a_log_daemon_that_stands_still_is_not_waited_for,
+);
