@@ -44,6 +44,10 @@ impl Screen {
         if let Some(config) = &self.config {
             command.arg("--config").arg(config);
         }
+        // Its pod is root's own, whatever the site's policy says of the user behind sudo.
+        for name in ["SUDO_UID", "SUDO_GID", "SUDO_USER"] {
+            command.env_remove(name);
+        }
         self.run(OsStr::new("porthole"), args, command.args(args))
     }
 

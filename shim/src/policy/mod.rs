@@ -77,13 +77,25 @@ impl fmt::Display for Verdict {
     }
 }
 
+/// Groups whose members are root to sudo on the distributions that have them: Debian's, Fedora's, older Ubuntu's.
+const ADMINISTRATORS: [&str; 3] = ["sudo", "wheel", "admin"];
+
 /// Asks the file at `path`.
 fn decide(path: &Path, query: &Query<'_>) -> Verdict {
     match file::load(path) {
         Ok(Some(policy)) => by_rules(path, &policy, query),
+        // They could have done all of it by `sudo -i`.
+        Ok(None) if ADMINISTRATORS.iter().any(|group| query.user.groups.contains(*group)) => Verdict::plain(
+            true,
+            "there is no policy, and the user's group may do everything by sudo".to_owned(),
+        ),
         Ok(None) => Verdict::plain(
             false,
-            format!("there is no {}, and without one nobody but root may do anything", path.display()),
+            format!(
+                "there is no {}, and without one nobody but root and the groups {} may do anything",
+                path.display(),
+                ADMINISTRATORS.join(", ")
+            ),
         ),
         Err(what) => Verdict::plain(false, format!("the policy is broken, so it allows nothing: {what}")),
     }

@@ -197,7 +197,7 @@ fn show(path: &Path, format: Format) -> Result<ExitCode, Problem> {
     }
     if policy.is_none() {
         output::print(&format!(
-            "there is no {}: root may do everything, nobody else anything\n",
+            "there is no {}: root and the groups sudo, wheel and admin may do everything, nobody else anything\n",
             path.display()
         ))?;
         return Ok(ExitCode::SUCCESS);

@@ -7,7 +7,7 @@ use std::path::Path;
 use porthole_tests::{Node, on_a_node, requires, tools};
 use serde_json::Value;
 
-use crate::setting::{command, exec, exec_in, field, output, own_etc, web_0, work};
+use crate::setting::{command, exec, exec_in, field, output, own_etc, policy, web_0, work};
 
 const PLACE: &str = "/etc/porthole/profiles.d";
 
@@ -148,6 +148,7 @@ fn profiles_are_listed(node: &Node) {
 
 fn the_user_behind_sudo_pings_and_captures_and_owns_the_file(node: &Node) {
     requires!(ping, tcpdump);
+    policy(node, "[[rule]]\neffect = 'allow'\nusers = ['1000']\n");
     let container = web_0(node);
     let here = work(node);
     let as_user = |words: &[&str]| {
