@@ -56,7 +56,7 @@ fn every_attempt_from_every_profile_ends_as_the_table_says(node: &Node) {
         ATTEMPTS.len() * COLUMNS.len(),
         "the prober tries what the table has, and nothing else"
     );
-    pods.map(Container::delete);
+    pods.into_iter().for_each(|pod| drop(pod.delete()));
 }
 
 #[test]

@@ -172,7 +172,7 @@ fn what_is_dangerous_has_to_be_allowed_by_name(node: &Node) {
         (&["-G", "568"], "user"),
         (&["-w=/"], "directory"),
         (&["-u"], "host"),
-        (&["--profile", "trace"], "host"),
+        (&["--profile", "trace", "--cap-add", "SYS_PTRACE"], "host"),
         (&["--cgroup", "none"], "unbound"),
         (&["--cgroup", "target"], "unbound"),
     ] {
