@@ -17,6 +17,7 @@ mod lifeline;
 mod lsm;
 mod namespaces;
 mod permission;
+mod places;
 mod plan;
 mod profiles;
 mod pty;

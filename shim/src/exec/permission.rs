@@ -11,7 +11,8 @@ use super::args::{Place, Request};
 use super::capabilities::Capabilities;
 use super::error::{ExecError, Step};
 use super::ids::{Ids, NOBODY};
-use super::plan::{Caller, Directory, Plan};
+use super::places::Directory;
+use super::plan::{Caller, Plan};
 use super::view::View;
 use crate::policy::{Accounts, Asked, Need, Program, Verdict, find_program};
 

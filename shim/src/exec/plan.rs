@@ -6,7 +6,6 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use caps::Capability;
-use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::geteuid;
 use rustix::stdio::{stdin, stdout};
 use rustix::termios::isatty;
@@ -15,7 +14,7 @@ use serde::Serialize;
 
 use super::Target;
 use super::apart::Apart;
-use super::args::{Place, Request};
+use super::args::Request;
 use super::bounds::Bounds;
 use super::capabilities::{Base, Capabilities, Sets};
 use super::command::{self, Command};
@@ -26,6 +25,7 @@ use super::ids::{IdMap, Ids};
 use super::lsm::Context;
 use super::namespaces::Joins;
 use super::permission;
+use super::places::{Directory, directory, open_place};
 use super::profiles::Profile;
 use super::seccomp::Filter;
 use super::view::{Contents, Hide, View, is_mount_point};
@@ -72,28 +72,6 @@ impl Caller {
     /// A variable of the caller's environment.
     pub(crate) fn variable(&self, name: &str) -> Option<&OsStr> {
         self.variables.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_os_str())
-    }
-}
-
-/// Where the command starts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Directory {
-    /// `/` of what it sees.
-    Root,
-    /// This directory of the host, in the view.
-    InView(PathBuf),
-    /// The one opened here, whatever the command sees around it.
-    Opened(PathBuf),
-}
-
-impl Directory {
-    /// Where the view has to start the command; what is opened needs no place in it.
-    pub(crate) fn in_view(&self) -> &Path {
-        match self {
-            Self::Root | Self::Opened(_) => Path::new("/"),
-            Self::InView(path) => path,
-        }
     }
 }
 
@@ -286,66 +264,6 @@ fn view(
     let in_etc = |name: &str| std::fs::symlink_metadata(Path::new("/etc").join(name)).is_ok();
     let etc_merged = !dns.overlays.iter().all(|overlay| in_etc(&overlay.name));
     Ok(View::Confined(Contents { trees, hidden, sysfs: net, procfs, small_dev, etc_merged, dns }))
-}
-
-fn open_place(
-    place: &Place,
-    target: &Target,
-    link: &str,
-    step: Step,
-) -> Result<(PathBuf, OwnedFd), ExecError> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    match (place, &target.process) {
-        (Place::Host(path), _) => {
-            let fd =
-                openat(CWD, path, flags, Mode::empty()).map_err(step.failed(path.display().to_string()))?;
-            let path = std::fs::canonicalize(path).map_err(step.failed(path.display().to_string()))?;
-            Ok((path, fd))
-        }
-        (Place::Target, Some(process)) => {
-            let fd = openat(&process.proc_dir, link, flags, Mode::empty())
-                .map_err(step.failed(format!("{link} of process {}", process.pid)))?;
-            Ok((PathBuf::from(format!("/proc/{}/{link}", process.pid)), fd))
-        }
-        (Place::Target, None) => Err(step.refused(
-            format!("no process of {} lives to take it from", target.label),
-            "name a directory, or wait for a container to start",
-        )),
-    }
-}
-
-fn directory(
-    request: &Request,
-    target: &Target,
-    caller: &Caller,
-    entered: bool,
-    hidden: &[Hide],
-) -> Result<(Directory, OwnedFd), ExecError> {
-    let root = || {
-        openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(Step::WorkingDirectory.failed("/"))
-    };
-    let confined = request.profile.base != Base::Sysadmin;
-    let place = match (&request.working_directory, &caller.directory) {
-        (Some(place), _) => place.clone(),
-        (None, Some(path)) if !entered => Place::Host(path.clone()),
-        (None, _) => return Ok((Directory::Root, root()?)),
-    };
-    let (path, fd) = open_place(&place, target, "cwd", Step::WorkingDirectory)?;
-    Ok(match place {
-        _ if entered => (Directory::Opened(path), fd),
-        Place::Target => (Directory::Opened(path), fd),
-        Place::Host(_) if confined && !Contents::has(&path, hidden) => {
-            if request.working_directory.is_some() {
-                return Err(Step::WorkingDirectory.refused(
-                    format!("{} is not in the command's view of the host", path.display()),
-                    "name one that --explain does not list as hidden, outside /run and /sys, or use --profile sysadmin",
-                ));
-            }
-            (Directory::Root, root()?)
-        }
-        Place::Host(_) => (Directory::InView(path), fd),
-    })
 }
 
 impl fmt::Display for Plan {

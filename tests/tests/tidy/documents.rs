@@ -168,3 +168,31 @@ fn the_changelog_lists_kinds_of_changes_by_release_newest_first() {
     findings.unless(newest_first.is_sorted_by(|a, b| a > b), path, "releases are not in order, newest first");
     findings.report();
 }
+
+#[test]
+fn every_test_that_a_document_of_security_names_exists() {
+    let mut findings = Findings::default();
+    let sources = texts(&["rs"]);
+    let defined: BTreeSet<_> = sources
+        .iter()
+        .flat_map(|(_, text)| text.split("fn ").skip(1))
+        .filter_map(|rest| rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).next())
+        .collect();
+    let mut named = 0;
+    for (path, text) in below("docs/security/") {
+        let quoted = text
+            .lines()
+            .filter(|line| line.starts_with('|'))
+            .flat_map(|line| line.split('`').skip(1).step_by(2));
+        let is_sentence = |word: &&str| {
+            word.matches('_').count() > 2
+                && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        };
+        for name in quoted.filter(is_sentence) {
+            named += 1;
+            findings.unless(defined.contains(name), &path, format_args!("there is no test `{name}`"));
+        }
+    }
+    findings.unless(named > 50, "docs/security", format_args!("only {named} tests are named"));
+    findings.report();
+}
