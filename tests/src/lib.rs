@@ -5,6 +5,7 @@
 
 pub mod bundle;
 pub mod cgroups;
+pub mod child;
 pub mod container;
 pub mod engine;
 pub mod leaks;

@@ -18,5 +18,6 @@ mod profiles;
 mod recording;
 mod seccomp;
 mod setting;
+mod state;
 mod terminal;
 mod view;
