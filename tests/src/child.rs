@@ -1,8 +1,11 @@
 //! The state of a process, as the kernel tells it to somebody outside.
 
 use std::fs;
+use std::process::{Command, Stdio};
 
 use crate::pod::Netns;
+use crate::process::wait_until;
+use crate::tools::binary;
 
 /// What a command of `porthole exec` is to have, and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +37,37 @@ pub struct Child {
 }
 
 impl Child {
+    /// Of a command that sleeps in `target`, by the default profile.
+    #[must_use]
+    pub fn in_target(target: &str) -> Self {
+        let mut exec = Command::new(binary("porthole"));
+        exec.args(["exec", target, "--", "sleep", "1000"]);
+        let mut porthole = exec.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("start porthole");
+        let children = format!("/proc/{0}/task/{0}/children", porthole.id());
+        let sleeper = || fs::read_to_string(&children).ok()?.split_whitespace().next()?.parse::<u32>().ok();
+        wait_until("the command to sleep", || {
+            let at = sleeper().and_then(|pid| fs::read_to_string(format!("/proc/{pid}/wchan")).ok());
+            at.is_some_and(|at| at.contains("nanosleep"))
+        });
+        let child = Self::of(sleeper().expect("it sleeps"));
+        porthole.kill().expect("end porthole");
+        porthole.wait().expect("wait for porthole");
+        child
+    }
+
+    /// Whether it is what the default profile promises to root, in this network namespace.
+    ///
+    /// # Panics
+    /// With what is otherwise.
+    #[track_caller]
+    pub fn expect_general(&self, netns: Netns) {
+        let raw = 1 << 13;
+        assert_eq!((self.capabilities, self.no_new_privs, self.seccomp), ([raw; 5], true, 2), "{self:?}");
+        assert_eq!((self.uids, self.gids), ([65534; 4], [65534; 4]), "{self:?}");
+        assert!(self.groups.is_empty() && self.own_cgroup && self.descriptors == [0, 1, 2], "{self:?}");
+        assert_eq!(self.netns, Some(netns));
+    }
+
     /// Of a process that lives.
     #[must_use]
     pub fn of(pid: u32) -> Self {

@@ -224,15 +224,21 @@ impl Node {
         self.log.take()
     }
 
-    /// Asserts that nothing was logged since the last look.
+    /// Takes the log lines that came since the last call, but those that tell who ran what by `porthole exec`.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        self.log().into_iter().filter(|line| !line.contains("[porthole@")).collect()
+    }
+
+    /// Asserts that nobody has complained since the last look.
     pub fn expect_silence(&self, after: &str) {
-        let lines = self.log();
+        let lines = self.complaints();
         assert!(lines.is_empty(), "{after}: expected no log line, got {lines:#?}");
     }
 
     /// Asserts that exactly one line was logged since the last look, which has each of `words` in it.
     pub fn expect_one_line(&self, words: &[&str]) -> String {
-        let lines = self.log();
+        let lines = self.complaints();
         assert_eq!(lines.len(), 1, "expected one log line with {words:?}, got {lines:#?}");
         for word in words {
             assert!(lines[0].contains(word), "expected {word:?} in the log line {:?}", lines[0]);

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use porthole_tests::child::Child;
+use porthole_tests::process::wait_until;
 use porthole_tests::{Container, Node, Runtime, on_a_node};
 
 use crate::setting::{Running, SUDO, bundle, command, field, policy};
@@ -36,7 +37,12 @@ fn state(words: &[&str], sudo: bool) -> Child {
         command.envs(SUDO);
     }
     let running = Running::spawn(command, "sleep");
-    Child::of(running.command().unwrap())
+    let pid = running.command().unwrap();
+    // Until then it is its loader, which has a library open.
+    wait_until("it to sleep", || {
+        fs::read_to_string(format!("/proc/{pid}/wchan")).is_ok_and(|at| at.contains("nanosleep"))
+    });
+    Child::of(pid)
 }
 
 /// What does not depend on the profile.

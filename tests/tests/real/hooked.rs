@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use porthole_tests::child::Child;
 use porthole_tests::engine::containerd::veths;
 use porthole_tests::engine::{BUSYBOX, Containerd, PodOptions};
 use porthole_tests::{Node, leaks, on_each_version};
@@ -64,6 +65,7 @@ fn a_pod_has_its_name_from_the_first_container_to_the_end_of_its_network(node: &
         (Some("web-0"), Some(pod.netns()))
     );
     assert_eq!(pins(node), ["early", "web-0"]);
+    Child::in_target("shop/web-0/c0").expect_general(pod.netns());
 
     // Stopped: the engine takes the network away, and one look ends the pod for porthole.
     containerd.stop_pod(&pod);

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use porthole_registry::hook_entry;
+use porthole_tests::child::Child;
 use porthole_tests::engine::podman::HOOKS;
 use porthole_tests::engine::{Podman, Started};
 use porthole_tests::{Node, on_each_version};
@@ -82,6 +83,7 @@ fn a_hooked_pod_has_its_name_from_its_start_to_its_end(node: &Node, version: &st
     for _ in 0..2 {
         let web = podman.pod_create("web", &[]);
         assert_eq!((pins(node), node.pin("web")), (vec!["web".to_owned()], Some(web.infra.netns())));
+        Child::in_target("web").expect_general(web.infra.netns());
         assert_eq!(
             summary(row_of(&json(&["list"]), &web.infra.id)),
             ["web", "-", "web", "sandbox", "podman"]
