@@ -1,22 +1,21 @@
-//! The start and the end of a CRI pod through containerd, with the hook and without; and a thousand of them.
+//! The start and the end of a CRI pod through containerd, with the hook and without.
 
 use std::fs;
 use std::time::Duration;
 
 use porthole_registry::hook_entry::{self, HookPath};
 use porthole_registry::json_edit::Document;
-use porthole_tests::engine::containerd::{CONFIG, config, ctr, veths};
+use porthole_tests::engine::containerd::{CONFIG, config, ctr};
 use porthole_tests::engine::{Containerd, PodOptions};
-use porthole_tests::{Node, leaks};
+use porthole_tests::{Node, tools};
 
 use crate::measure::{Effort, in_turn};
 use crate::programs::Programs;
-use crate::report::{Report, Table, fact};
+use crate::report::{Report, Table};
 
 const LIMIT: f64 = 1.02;
-/// Samples of each kind in a round: 7 rounds of 50.
-const SAMPLES: usize = 50;
-const PODS: usize = 1_000;
+/// Samples of each kind in a round.
+const SAMPLES: usize = 10;
 const SPEC: &str = "/etc/porthole-bench.json";
 
 const WHY: &str = "\
@@ -54,49 +53,10 @@ pub fn measure(programs: &Programs, node: &Node, effort: Effort, report: &mut Re
         with_start.p99() / without_start.p99(),
     );
     report.section("Pods through containerd", &text, &table);
-    soak(&containerd, node, effort, report);
-    fs::remove_file(SPEC).expect("remove the base spec");
-}
-
-/// Many pods, four at once: nothing may be left but what the first one made.
-fn soak(containerd: &Containerd, node: &Node, effort: Effort, report: &mut Report) {
-    let pods = if effort.is_quick() { PODS / 50 } else { PODS };
-    node.expect_silence("the pods that were measured");
-    let before = count(node);
-    std::thread::scope(|scope| {
-        for lane in 0..4 {
-            scope.spawn(move || {
-                let options = PodOptions { handler: "hooked".to_owned(), ..PodOptions::default() };
-                for n in 0..pods / 4 {
-                    let pod = containerd.run_pod("soak", &format!("pod-{lane}-{n}"), &options);
-                    containerd.remove_pod(&pod);
-                }
-            });
-        }
-    });
     // The last pods' pins wait for somebody to see that the engine's own have gone: `porthole reconcile`, by its units.
-    porthole_tests::tools::porthole(&["reconcile"]).expect_success();
-    let lines = node.log().len();
-    let after = count(node);
-    let names =
-        ["mounts", "files below /run/porthole and /run/netns", "pins", "interfaces of the node to pods"];
-    let mut facts: Vec<_> = names
-        .iter()
-        .zip(before.into_iter().zip(after))
-        .map(|(what, (before, after))| fact(what, before, after))
-        .collect();
-    facts.push(fact("lines in the log", 0, lines));
-    let text = format!(
-        "{pods} pods of one container started, stopped and removed, four at once, then `porthole reconcile`."
-    );
-    report.facts("Nothing is left of pods", &text, &facts);
-}
-
-fn count(node: &Node) -> [usize; 4] {
-    porthole_tests::tools::porthole(&["reconcile"]).expect_success();
-    let mountinfo = fs::read_to_string("/proc/self/mountinfo").expect("read mountinfo");
-    let files = leaks::below(node.run_dir()).len() + leaks::below(node.netns_dir()).len();
-    [mountinfo.lines().count(), files, node.pins().len(), veths().len()]
+    tools::porthole(&["reconcile"]).expect_success();
+    node.expect_silence("the pods that were measured");
+    fs::remove_file(SPEC).expect("remove the base spec");
 }
 
 /// A configuration with a handler that has the base spec, and one that has none.
