@@ -15,7 +15,7 @@ use crate::report::{Report, Table};
 
 const LIMIT: f64 = 1.02;
 /// Samples of each kind in a round.
-const SAMPLES: usize = 10;
+const SAMPLES: usize = 50;
 const SPEC: &str = "/etc/porthole-bench.json";
 
 const WHY: &str = "\
