@@ -73,7 +73,7 @@ fn a_pod_has_its_name_from_the_first_container_to_the_end_of_its_network(node: &
     reconcile();
     nothing_to_do();
     containerd.remove_pod(&pod);
-    assert_eq!(Counts::of(node), before);
+    before.expect(node);
 
     containerd.remove_pod(&early);
     assert_eq!(ended().len(), 2);

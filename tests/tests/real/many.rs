@@ -28,7 +28,7 @@ fn leave_nothing(node: &Node) {
     });
     // The last pods' pins wait for somebody to see that the engine's own have gone.
     reconcile();
-    assert_eq!(Counts::of(node), before);
+    before.expect(node);
     node.expect_silence("a thousand pods");
 }
 

@@ -101,7 +101,7 @@ fn a_hooked_pod_has_its_name_from_its_start_to_its_end(node: &Node, version: &st
         assert_eq!(node.pin("alone"), Some(alone.netns()));
         podman.rm("alone");
     }
-    assert_eq!(Counts::of(node), before);
+    before.expect(node);
     node.expect_silence("pods with the hook");
 
     let alone = podman.run("alone", &[], &[]);

@@ -38,7 +38,7 @@ fn a_pod_has_its_name_while_its_sandbox_runs_and_no_longer(node: &Node, version:
     containerd.stop_pod(&pod);
     assert_eq!((pins(node), node.records()), (vec![], vec![]));
     containerd.remove_pod(&pod);
-    assert_eq!(Counts::of(node), before);
+    before.expect(node);
     nothing_to_do();
 
     // The same name, again and again.
@@ -47,7 +47,7 @@ fn a_pod_has_its_name_while_its_sandbox_runs_and_no_longer(node: &Node, version:
         assert_eq!((pins(node), node.pin("web-0")), (vec!["web-0".to_owned()], Some(pod.netns())));
         containerd.remove_pod(&pod);
     }
-    assert_eq!(Counts::of(node), before);
+    before.expect(node);
     node.expect_silence("pods with a hooked sandbox");
 
     // Without the programs pods start and end.

@@ -179,6 +179,18 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Asserts that it is as it was. An engine that cleans up beside its command line gets five seconds.
+    #[track_caller]
+    pub fn expect(&self, node: &Node) {
+        for _ in 0..50 {
+            if Self::of(node) == *self {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        assert_eq!(Self::of(node), *self);
+    }
+
     /// As it is now.
     pub fn of(node: &Node) -> Self {
         let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap();
