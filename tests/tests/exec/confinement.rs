@@ -4,27 +4,14 @@ use std::fs;
 
 use porthole_tests::{Container, Node, Runtime, on_a_node, requires};
 
-use crate::setting::{bundle, exec, exec_under, field, output, web_0, work};
+use crate::setting::{
+    NET_ADMIN, NET_RAW, SYS_PTRACE, bundle, exec, exec_under, field, output, profiles, web_0, work,
+};
 
-const NET_ADMIN: u64 = 1 << 12;
-const NET_RAW: u64 = 1 << 13;
-const SYS_PTRACE: u64 = 1 << 19;
 const SETS: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
 
 fn sets(status: &str) -> Vec<u64> {
     SETS.iter().map(|name| u64::from_str_radix(field(status, name), 16).unwrap()).collect()
-}
-
-fn profiles() -> [(&'static str, u64); 5] {
-    let own = fs::read_to_string("/proc/self/status").unwrap();
-    let all = u64::from_str_radix(field(&own, "CapPrm"), 16).unwrap();
-    [
-        ("restricted", 0),
-        ("general", NET_RAW),
-        ("netadmin", NET_RAW | NET_ADMIN),
-        ("trace", NET_RAW | SYS_PTRACE),
-        ("sysadmin", all),
-    ]
 }
 
 fn the_five_sets_are_exactly_the_profiles(node: &Node) {

@@ -159,3 +159,23 @@ pub fn field<'a>(status: &'a str, name: &str) -> &'a str {
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     line.unwrap_or_else(|| panic!("no {name} in {status}")).trim()
 }
+
+/// See capabilities(7).
+pub const NET_ADMIN: u64 = 1 << 12;
+/// See capabilities(7).
+pub const NET_RAW: u64 = 1 << 13;
+/// See capabilities(7).
+pub const SYS_PTRACE: u64 = 1 << 19;
+
+/// Profiles, and what each gives of what the caller has.
+pub fn profiles() -> [(&'static str, u64); 5] {
+    let own = fs::read_to_string("/proc/self/status").unwrap();
+    let all = u64::from_str_radix(field(&own, "CapPrm"), 16).unwrap();
+    [
+        ("restricted", 0),
+        ("general", NET_RAW),
+        ("netadmin", NET_RAW | NET_ADMIN),
+        ("trace", NET_RAW | SYS_PTRACE),
+        ("sysadmin", all),
+    ]
+}

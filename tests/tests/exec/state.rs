@@ -8,26 +8,10 @@ use porthole_tests::child::Child;
 use porthole_tests::process::wait_until;
 use porthole_tests::{Container, Node, Runtime, on_a_node};
 
-use crate::setting::{Running, SUDO, bundle, command, field, policy};
+use crate::setting::{Running, SUDO, bundle, command, policy, profiles};
 
-const NET_ADMIN: u64 = 1 << 12;
-const NET_RAW: u64 = 1 << 13;
-const SYS_PTRACE: u64 = 1 << 19;
 const RULE: &str = "[[rule]]\neffect = 'allow'\nusers = ['1234']\nprofiles = ['*']\n\
                     allow = ['enter', 'cap-add', 'root', 'user', 'env', 'directory', 'context', 'host', 'unbound']\n";
-
-/// Profiles, and what each gives of what the caller has.
-fn profiles() -> [(&'static str, u64); 5] {
-    let own = fs::read_to_string("/proc/self/status").unwrap();
-    let all = u64::from_str_radix(field(&own, "CapPrm"), 16).unwrap();
-    [
-        ("restricted", 0),
-        ("general", NET_RAW),
-        ("netadmin", NET_RAW | NET_ADMIN),
-        ("trace", NET_RAW | SYS_PTRACE),
-        ("sysadmin", all),
-    ]
-}
 
 /// The state of a command that sleeps.
 fn state(words: &[&str], sudo: bool) -> Child {
