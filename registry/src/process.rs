@@ -6,7 +6,8 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, CWD, Mode, OFlags};
 use rustix::io::{self, Errno};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use rustix::time::Timespec;
+use rustix::time::{ClockId, Timespec, clock_gettime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use thiserror::Error;
 
 /// What may be wrong with a pid.
@@ -143,6 +144,18 @@ impl Process {
         fs::openat(&self.dir, ns_path(kind).as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
     }
 
+    /// When it started, by the clock as it is set now, exact to a tick of 10 ms: proc_pid_stat(5), field 22.
+    pub fn started_at(&self) -> Option<SystemTime> {
+        let ticks = rustix::param::clock_ticks_per_second();
+        let since_boot = Duration::from_millis(self.start.checked_mul(1000)?.checked_div(ticks)?);
+        let of = |clock| {
+            let time = clock_gettime(clock);
+            Some(Duration::new(u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?))
+        };
+        let boot = of(ClockId::Realtime)?.checked_sub(of(ClockId::Boottime)?)?;
+        UNIX_EPOCH.checked_add(boot)?.checked_add(since_boot)
+    }
+
     /// A small file of its `/proc` directory, at most 64 KiB of it.
     ///
     /// # Errors
@@ -241,7 +254,7 @@ mod tests {
     fn a_zombie_counts_as_gone() {
         let mut child = std::process::Command::new("/bin/true").spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
-        let until = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        let until = std::time::Instant::now() + Duration::from_secs(5);
         while Process::open(pid).is_ok() && std::time::Instant::now() < until {
             std::thread::yield_now();
         }

@@ -2,8 +2,7 @@
 
 use super::{Candidate, Claim, Evidence};
 use crate::process::{Process, ProcessError};
-use rustix::time::{ClockId, clock_gettime};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 /// Start times count ticks of ten milliseconds, files are stamped by a clock of the kernel's timer, and the wall clock may
 /// be slewed in between. No kernel hands a number out again in so short a time unless it has gone through all others.
@@ -26,7 +25,7 @@ pub(super) fn process(candidate: &Candidate) -> Result<Option<Process>, ProcessE
         Evidence::Start(start) => process.start() == start,
         Evidence::Written(written) => {
             in_cgroup_of(&process, candidate.id.as_str())
-                || started_at(&process).is_some_and(|started| is_as_old(started, written, SystemTime::now()))
+                || process.started_at().is_some_and(|started| is_as_old(started, written, SystemTime::now()))
         }
     };
     Ok(is_it.then_some(process))
@@ -52,20 +51,10 @@ fn names(path: &str, id: &str) -> bool {
     })
 }
 
-fn started_at(process: &Process) -> Option<SystemTime> {
-    let ticks = rustix::param::clock_ticks_per_second();
-    let since_boot = Duration::from_millis(process.start().checked_mul(1000)?.checked_div(ticks)?);
-    let of = |clock| {
-        let time = clock_gettime(clock);
-        Some(Duration::new(u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?))
-    };
-    let boot = of(ClockId::Realtime)?.checked_sub(of(ClockId::Boottime)?)?;
-    UNIX_EPOCH.checked_add(boot)?.checked_add(since_boot)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::UNIX_EPOCH;
 
     #[test]
     fn a_cgroup_is_a_containers_if_its_id_is_a_word_of_the_path() {
@@ -98,7 +87,7 @@ mod tests {
     #[test]
     fn one_s_own_start_is_in_the_past_and_not_long_ago() {
         let me = Process::open(i32::try_from(std::process::id()).unwrap()).unwrap();
-        let age = SystemTime::now().duration_since(started_at(&me).unwrap()).unwrap();
+        let age = SystemTime::now().duration_since(me.started_at().unwrap()).unwrap();
         assert!(age < Duration::from_secs(600), "{age:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! An engine's daemon: which process it is, and when it was started.
 
 use crate::install::engine::{Engine, EngineName};
-use rustix::time::{ClockId, clock_gettime};
+use porthole_registry::process::Process;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -56,18 +56,8 @@ fn reads(engine: &Engine, words: &[String]) -> bool {
 }
 
 fn started(pid: i32) -> Option<SystemTime> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // Field 22; the name in field 2 may hold blanks and parentheses.
-    let ticks: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
-    let since_boot =
-        Duration::from_millis(ticks.checked_mul(1000)?.checked_div(rustix::param::clock_ticks_per_second())?);
-    let of = |clock| {
-        let time = clock_gettime(clock);
-        Some(Duration::new(u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?))
-    };
-    let boot = of(ClockId::Realtime)?.checked_sub(of(ClockId::Boottime)?)?;
     // A tick is what the start time is exact to.
-    UNIX_EPOCH.checked_add(boot + since_boot + Duration::from_millis(20))
+    Process::open(pid).ok()?.started_at()?.checked_add(Duration::from_millis(20))
 }
 
 /// The file that was changed last.

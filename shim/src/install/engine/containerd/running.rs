@@ -9,14 +9,12 @@ use crate::install::run;
 use crate::install::state::{Entry, State};
 use crate::install::tree::Tree;
 use crate::problem::Problem;
+use porthole_registry::process::Process;
 use rustix::net::sockopt::socket_peercred;
-use rustix::time::{ClockId, clock_gettime};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// Clock ticks of /proc in a second, on every machine that containers run on.
-const TICKS: u64 = 100;
 /// How exactly the start of a process is known.
 const TOLERANCE: Duration = Duration::from_millis(50);
 /// Plugins of the CRI. Those that a version does not have are not listed by it.
@@ -83,12 +81,7 @@ fn daemon(address: &Path) -> std::io::Result<u32> {
 
 /// When a process was started.
 fn started(pid: u32) -> Option<SystemTime> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // Behind the name, which can have anything in it: field 22, of which the first here is field 3.
-    let ticks: u64 = stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()?;
-    let up = Duration::try_from(clock_gettime(ClockId::Boottime)).ok()?;
-    let age = up.checked_sub(Duration::from_millis(ticks * 1000 / TICKS))?;
-    SystemTime::now().checked_sub(age)
+    Process::open(i32::try_from(pid).ok()?).ok()?.started_at()
 }
 
 /// The configuration that the running containerd was told to read, where it was told another than `config`.
