@@ -15,10 +15,15 @@ ifneq ($(wildcard $(SUDO_HOME)/.rustup),)
 export RUSTUP_HOME ?= $(SUDO_HOME)/.rustup
 endif
 endif
-AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$(PATH)" "HOME=$(HOME)")
-# Where cargo puts things, whatever CARGO_TARGET_DIR says. What is exported above does not reach $(shell) by itself.
+AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$(PATH)" "HOME=$(HOME)" "CARGO_BUILD_TARGET=$(CARGO_BUILD_TARGET)")
+# What is exported does not reach $(shell) by itself.
 WITH_TOOLS = env "PATH=$(PATH)" $(if $(RUSTUP_HOME),"RUSTUP_HOME=$(RUSTUP_HOME)")
-OUT = $(shell $(WITH_TOOLS) $(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/$(shell $(WITH_TOOLS) rustc --print host-tuple)
+# Static binaries of this machine's architecture, with musl: docs/decisions/0031. tests/lab/install adds the target; where
+# that cannot be had, with the C library of the toolchain.
+MUSL = $(shell uname -m)-unknown-linux-musl
+export CARGO_BUILD_TARGET ?= $(shell $(WITH_TOOLS) sh -c 'test -d "$$(rustc --print target-libdir --target $(MUSL))" && echo $(MUSL) || rustc --print host-tuple')
+# Where cargo puts things, whatever CARGO_TARGET_DIR says.
+OUT = $(shell $(WITH_TOOLS) $(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/$(CARGO_BUILD_TARGET)
 WAIVED = $(OUT)/debug/waived-tests.log
 
 .PHONY: demo build test lint audit fuzz bench install
@@ -52,7 +57,7 @@ lint:
 
 # Known vulnerabilities, licences, bans and sources of every crate. Needs a network: not part of `make test`.
 audit:
-	$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install cargo-deny --locked
+	$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install cargo-deny --locked --target "$$(rustc --print host-tuple)"
 	$(CARGO) deny check
 
 fuzz:

@@ -7,8 +7,9 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, c_char};
+use std::ffi::{CStr, CString, OsString, c_char};
 use std::io;
+use std::os::unix::ffi::OsStringExt;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 const ALTERNATE_STACK: usize = 32 << 10;
@@ -58,6 +59,20 @@ pub unsafe fn started(argc: i32, argv: *mut *const c_char, envp: *mut *const c_c
     ARGC.store(usize::try_from(argc).unwrap_or(0), Ordering::Release);
 }
 
+/// What the program was called with, its own name first. Not every C library tells the standard library, which had no
+/// part in the start.
+pub fn arguments() -> Vec<OsString> {
+    let (argc, argv) = (ARGC.load(Ordering::Acquire), ARGV.load(Ordering::Relaxed));
+    if argv.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: by the contract of `started` this is a list of `argc` pointers, which stays.
+    let strings = unsafe { std::slice::from_raw_parts(argv, argc) };
+    // SAFETY: by that contract each is a string, which stays too.
+    let bytes = |&string: &*const c_char| unsafe { CStr::from_ptr(string) }.to_bytes().to_vec();
+    strings.iter().map(|string| OsString::from_vec(bytes(string))).collect()
+}
+
 /// Gets [`exec`] ready to start `path` with the arguments from number `first` on; there is at least one before them.
 pub fn prepare(path: CString, first: usize) {
     FIRST.store(first, Ordering::Relaxed);
@@ -76,7 +91,7 @@ pub fn exec() -> io::Error {
     let args = argv.wrapping_add(first - 1);
     // SAFETY: by the contract of `started` the list has `argc` strings and may be written to, and `first - 1` is less
     // than `argc`. `path` is a C string that is never freed. There are no threads, and whoever reads the arguments
-    // through the standard library later on finds a C string there as before.
+    // later on finds a C string there as before.
     unsafe { args.write(path) };
     // SAFETY: `path` is a C string; `args` points into a list of C strings that ends in a null, as does `envp`, by the
     // contract of `started`.

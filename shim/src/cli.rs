@@ -8,8 +8,9 @@ use crate::list::ListArgs;
 use crate::output::Format;
 use crate::policy::PolicyArgs;
 use crate::reconcile::ReconcileArgs;
+use crate::sys;
 use clap::{Parser, Subcommand};
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 /// Pods and containers by name: their network namespaces, their processes, and a confined way in
@@ -62,13 +63,13 @@ impl Cli {
     /// Reads the command line of this process.
     pub(crate) fn read() -> Result<Self, clap::Error> {
         // What is wrong, and what is asked about, the whole description answers.
-        if Given::scan(std::env::args_os().skip(1)).exec
+        if Given::scan(sys::arguments().iter().skip(1)).exec
             && let Ok(OnlyExec { global, command: OnlyExecCommand::Exec { target, args } }) =
-                OnlyExec::try_parse()
+                OnlyExec::try_parse_from(sys::arguments())
         {
             return Ok(Self { global, command: Command::Exec { target, args } });
         }
-        Self::try_parse()
+        Self::try_parse_from(sys::arguments())
     }
 }
 
@@ -142,10 +143,10 @@ pub(crate) struct Given {
 
 impl Given {
     /// Looks at the words up to the command of the user, which has its own.
-    pub(crate) fn scan(words: impl IntoIterator<Item = OsString>) -> Self {
+    pub(crate) fn scan(words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         let mut given = Self::default();
         let mut command = None;
-        let mut words = words.into_iter().filter_map(|word| word.into_string().ok());
+        let mut words = words.into_iter().filter_map(|word| word.as_ref().to_str().map(str::to_owned));
         while let Some(word) = words.next() {
             let format = match word.as_str() {
                 "--" => break,
@@ -177,7 +178,7 @@ mod tests {
     #[test]
     fn a_refused_command_line_still_tells_whether_it_was_exec_and_json() {
         let scan = |words: &str| {
-            let Given { exec, json } = Given::scan(words.split(' ').map(OsString::from));
+            let Given { exec, json } = Given::scan(words.split(' '));
             (exec, json)
         };
         assert_eq!(scan("exec"), (true, false));

@@ -42,7 +42,7 @@ fn main_status() -> ExitCode {
         return Exit::Failed.into();
     }
     // The demo's containers run this binary as their program.
-    if let Some(status) = demo::guest(std::env::args_os()) {
+    if let Some(status) = demo::guest(sys::arguments()) {
         return status;
     }
     let cli = match Cli::read() {
@@ -57,7 +57,7 @@ fn main_status() -> ExitCode {
 /// Help and version go to stdout with status 0. An error is said as every other one, and in front of a command to be
 /// run it has the status of all that is ours.
 fn usage(error: &clap::Error) -> ExitCode {
-    let given = cli::Given::scan(std::env::args_os().skip(1));
+    let given = cli::Given::scan(sys::arguments().iter().skip(1));
     if !error.use_stderr() {
         // A reader that has gone is no error.
         let _ = error.print();

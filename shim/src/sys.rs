@@ -5,17 +5,36 @@
 
 #![allow(unsafe_code)]
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
 
 use rustix::process::Pid;
 
-/// Where the C library enters the program. The arguments are read through `std::env`, which knows them on its own.
+static ARGUMENTS: OnceLock<Vec<OsString>> = OnceLock::new();
+
+/// Where the C library enters the program.
 // SAFETY: `main` is the symbol that the C start files look for, with this signature; with `no_main` there is no other.
 #[cfg(not(test))]
 #[unsafe(no_mangle)]
-extern "C" fn main(_argc: i32, _argv: *const *const u8) -> i32 {
+extern "C" fn main(argc: i32, argv: *const *const std::ffi::c_char) -> i32 {
+    // SAFETY: C calls `main` with a list of `argc` pointers, which stays as long as the process.
+    let strings = unsafe { std::slice::from_raw_parts(argv, usize::try_from(argc).unwrap_or(0)) };
+    let owned = |&string: &*const std::ffi::c_char| {
+        // SAFETY: each of them is a string, which stays too.
+        std::os::unix::ffi::OsStringExt::from_vec(
+            unsafe { std::ffi::CStr::from_ptr(string) }.to_bytes().to_vec(),
+        )
+    };
+    let _ = ARGUMENTS.set(strings.iter().map(owned).collect());
     i32::from(crate::main_status().number())
+}
+
+/// What the program was called with, its own name first. Not every C library tells the standard library, which had no
+/// part in the start.
+pub(crate) fn arguments() -> &'static [OsString] {
+    ARGUMENTS.get().map_or(&[], Vec::as_slice)
 }
 
 /// Opens `/dev/null` where stdin, stdout or stderr is closed: what is opened later must not take their place.

@@ -63,7 +63,9 @@ pub(super) fn delete(places: &Places, member: &Member) -> Result<(), Error> {
     if !dir.exists() {
         return Ok(());
     }
-    let mut container = Container::load(dir).map_err(failed("load", member))?;
+    // The library stumbles over a process that ends between two looks at it; the next time it has ended.
+    let loaded = Container::load(dir.clone()).or_else(|_| Container::load(dir));
+    let mut container = loaded.map_err(failed("load", member))?;
     kill(&container)?;
     container.delete(true).map_err(failed("delete", member))
 }

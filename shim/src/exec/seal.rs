@@ -38,7 +38,7 @@ pub(crate) fn image(caller: &Caller) -> Result<(), ExecError> {
     .map_err(failed("read-only"))?;
     let terminated = |bytes: Vec<u8>| CString::new(bytes).map_err(failed("the arguments"));
     let arguments =
-        std::env::args_os().map(|a| terminated(a.as_bytes().to_vec())).collect::<Result<Vec<_>, _>>()?;
+        sys::arguments().iter().map(|a| terminated(a.as_bytes().to_vec())).collect::<Result<Vec<_>, _>>()?;
     let variables =
         caller.variables.iter().map(|(n, v)| terminated([n.as_bytes(), b"=", v.as_bytes()].concat()));
     let variables = variables.collect::<Result<Vec<_>, _>>()?;

@@ -65,9 +65,8 @@ fn load(root: &str, id: &str) -> std::result::Result<Container, Box<dyn std::err
     if !dir.is_dir() {
         return Err(format!("container {id} does not exist").into());
     }
-    let mut container = Container::load(dir)?;
-    container.refresh_status()?;
-    Ok(container)
+    // The library stumbles over a process that ends between two looks at it; the next time it has ended.
+    Ok(Container::load(dir.clone()).or_else(|_| Container::load(dir))?)
 }
 
 fn state(container: &Container) -> Result {

@@ -25,7 +25,7 @@ pub(crate) fn cargo(args: &[&str]) -> String {
 }
 
 /// The platform whose dependencies are looked at, whatever the tests run on.
-pub(crate) const PLATFORM: &str = "x86_64-unknown-linux-gnu";
+pub(crate) const PLATFORM: &str = "x86_64-unknown-linux-musl";
 
 pub(crate) fn metadata() -> Value {
     let json = cargo(&["metadata", "--format-version", "1", "--filter-platform", PLATFORM]);

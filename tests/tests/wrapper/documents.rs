@@ -101,7 +101,7 @@ fn what_is_no_configuration_is_not_touched(node: &Node) {
         ("regular file", &|| fs::create_dir(&file).unwrap()),
         ("regular file", &|| tools_mkfifo(&file)),
         ("too large", &|| fs::File::create(&file).unwrap().set_len(64 << 20).unwrap()),
-        ("symbolic links", &|| {
+        ("os error 40", &|| {
             fs::write(&elsewhere, "{}").unwrap();
             symlink(&elsewhere, &file).unwrap();
         }),

@@ -90,7 +90,7 @@ fn refused_at_any_call_it_says_so_and_changes_nothing(node: &Node) {
         for nth in 1..=count {
             let outcome = with_fault("error=EIO", call, nth);
             assert_eq!(outcome.expect_success(), RAN, "{call} {nth}");
-            node.expect_one_line(&["container c1: /mnt/bundle/config.json: ", "Input/output error"]);
+            node.expect_one_line(&["container c1: /mnt/bundle/config.json: ", "os error 5"]);
             assert!(!is_changed(call), "{call} {nth}");
             assert_eq!(fs::read_dir("/mnt/bundle").unwrap().count(), 1, "{call} {nth}: something is left");
         }

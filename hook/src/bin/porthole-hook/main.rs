@@ -16,6 +16,7 @@ mod watchdog;
 use failure::Failure;
 use invocation::Invocation;
 use porthole_hook::log::{self, Log};
+use porthole_hook::sys;
 use porthole_registry::config::{Config, OnError};
 use porthole_registry::deadline::Deadline;
 use rustix::fs::Mode;
@@ -34,7 +35,7 @@ fn run() -> u8 {
     // Some runtimes call hooks with umask 0, some sites set 077: the modes below are meant as they are written.
     rustix::process::umask(Mode::from_raw_mode(0o022));
     watchdog::catch_crashes();
-    match Invocation::parse(std::env::args_os().skip(1)) {
+    match Invocation::parse(sys::arguments().into_iter().skip(1)) {
         Ok(Invocation::Version) => {
             log::to_stdout(concat!("porthole-hook ", env!("CARGO_PKG_VERSION"), "\n"));
             DONE

@@ -14,8 +14,6 @@ mod invocation;
 mod real;
 mod rescue;
 
-use std::ffi::OsString;
-
 use command::Create;
 use invocation::Invocation;
 use porthole_hook::log::{self, Log};
@@ -30,7 +28,7 @@ porthole_hook::start!(run);
 
 /// Runs the wrapper; returns only where there is no real runtime to become.
 fn run() -> u8 {
-    let args: Vec<OsString> = std::env::args_os().collect();
+    let args = sys::arguments();
     let invocation = match Invocation::parse(&args) {
         Ok(Invocation::Version) => {
             log::to_stdout(concat!("porthole-runtime ", env!("CARGO_PKG_VERSION"), "\n"));
