@@ -133,7 +133,7 @@ impl Error {
                 Some("needs root with CAP_SYS_ADMIN and CAP_SYS_PTRACE in the host's namespaces")
             }
             Self::LockTimeout { .. } => Some(
-                "see who holds it with `lslocks`; poststart registers what is missing, `porthole reconcile` removes what is left",
+                "see who holds it with `lslocks`; `porthole reconcile` registers what is missing and removes what is left",
             ),
             Self::NotADirectory { .. } => Some("move it away; it is made anew when it is next needed"),
             Self::NamesTaken { .. } => Some(

@@ -13,8 +13,8 @@ use thiserror::Error;
 use crate::json_edit::{self, Document};
 use crate::stage::Stage;
 
-/// The stages that the hook is wanted at.
-pub const STAGES: [Stage; 3] = [Stage::CreateRuntime, Stage::Poststart, Stage::Poststop];
+/// The stages that the hook is wanted at. Not poststart, where nothing is known that was not at createRuntime.
+pub const STAGES: [Stage; 2] = [Stage::CreateRuntime, Stage::Poststop];
 
 /// The name of the hook's program.
 pub const PROGRAM: &str = "porthole-hook";
@@ -119,7 +119,7 @@ pub fn add(spec: &mut Document, hook: &HookPath) -> Result<bool, json_edit::Erro
         return Ok(true);
     }
     let mut changed = false;
-    // Registered at its older stage as well, the container would be registered twice.
+    // Registered at its older stage as well, the container would be registered twice; and what an older porthole asked for.
     for stage in Stage::HOOKED.into_iter().filter(|stage| !STAGES.contains(stage)) {
         changed |= take_out(spec, stage)?;
     }

@@ -15,7 +15,7 @@ use crate::{Node, tools};
 const SLEEP: [&str; 2] = ["/bin/sleep", "100000"];
 
 /// The stages the hook is installed at, unless a test says otherwise.
-pub const STAGES: [&str; 3] = ["createRuntime", "poststart", "poststop"];
+pub const STAGES: [&str; 2] = ["createRuntime", "poststop"];
 
 /// A bundle: a directory and the config.json in it.
 #[derive(Clone, Debug)]

@@ -192,7 +192,6 @@ impl Pod {
         };
         json!({
             "createRuntime": stage("createRuntime"),
-            "poststart": stage("poststart"),
             "poststop": stage("poststop"),
         })
     }

@@ -44,7 +44,7 @@ fn recorded_with_all_that_is_known_of_it(node: &Node, runtime: Runtime) {
     assert_eq!(record["pod"]["namespace"], "shop");
     assert_eq!(record["pin"], json!({ "name": "web-0", "path": "/run/netns/web-0" }));
     assert_eq!(record["security"]["no_new_privileges"], true);
-    assert_eq!(record["cgroup"], node.cgroup(container.id()), "after poststart the cgroup is final");
+    assert_eq!(record["cgroup"], node.cgroup(container.id()), "the cgroup is final at createRuntime");
     for kind in ["net", "mnt", "pid", "ipc", "uts"] {
         let namespace = &record["namespaces"][kind];
         let meta = fs::metadata(format!("/proc/{}/ns/{kind}", container.pid())).unwrap();

@@ -35,7 +35,8 @@ fn poststop_says_of_the_pid_what_the_table_says(node: &Node, runtime: Runtime) {
 
 fn poststart_is_called_when_the_table_says(node: &Node, runtime: Runtime) {
     // runc up to 1.5 calls it at the end of create, when the program does not run yet.
-    let container = Container::create(runtime, &Bundle::new(node));
+    let bundle = Bundle::new(node).hooked(&["createRuntime", "poststart", "poststop"]);
+    let container = Container::create(runtime, &bundle);
     let stage = |when: &str| {
         assert_eq!(node.pins().len(), 1, "{when}");
         node.record(container.id()).expect("recorded")["stage"].as_str().unwrap().to_owned()

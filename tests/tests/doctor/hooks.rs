@@ -36,7 +36,7 @@ fn an_engine_that_does_not_call_the_hook_is_a_warning(_node: &Node) {
     let said = doctor();
     said.expect_health();
     said.expect("ok", "engine-hook", HOOKS_D);
-    said.expect("ok", "hooks-d", "3 files, read by podman");
+    said.expect("ok", "hooks-d", "2 files, read by podman");
 }
 
 fn a_stage_that_is_missing_is_told(_node: &Node) {
@@ -65,7 +65,7 @@ fn files_that_name_a_hook_that_has_gone(_node: &Node) {
     let said = doctor();
     assert_eq!(said.status, 1);
     let stale: Vec<_> = said.with("fail").into_iter().filter(|(name, _)| name == "stale-config").collect();
-    assert_eq!(stale.len(), 3, "{:#}", said.document);
+    assert_eq!(stale.len(), 2, "{:#}", said.document);
     said.expect(
         "fail",
         "stale-config",

@@ -12,7 +12,7 @@ use serde_json::Value;
 /// What both engines read where nothing is configured.
 const BUILT_IN: &str = "/usr/share/containers/oci/hooks.d";
 const ETC: &str = "/etc/containers/oci/hooks.d";
-const FILES: [&str; 3] = ["porthole-createruntime.json", "porthole-poststart.json", "porthole-poststop.json"];
+const FILES: [&str; 2] = ["porthole-createruntime.json", "porthole-poststop.json"];
 
 fn install() -> Outcome {
     let outcome = porthole(&["install", "--engine", "podman"]);
@@ -242,7 +242,7 @@ fn crio_reads_the_directory_that_was_said_last(node: &Node) {
         let tree = CrioTree::new(node, name, files);
         let before = tree.files();
         tree.install();
-        for (file, stage) in FILES.iter().zip(["createRuntime", "poststart", "poststop"]) {
+        for (file, stage) in FILES.iter().zip(["createRuntime", "poststop"]) {
             let text: Value = serde_json::from_str(&tree.text(&format!("{expected}/{file}"))).unwrap();
             assert_eq!(text["version"], "1.0.0");
             assert_eq!(text["stages"], serde_json::json!([stage]));
@@ -272,7 +272,7 @@ fn crio_on_a_read_only_usr_gets_a_drop_in_that_is_read_last(node: &Node) {
         let said = text["crio"]["runtime"]["hooks_dir"].as_array().unwrap();
         assert_eq!(said.iter().filter_map(|dir| dir.as_str()).collect::<Vec<_>>(), dirs, "{name}");
         assert!(
-            tree.text(&format!("{ETC}/{}", FILES[2]))
+            tree.text(&format!("{ETC}/{}", FILES[1]))
                 .contains("/opt/porthole/libexec/porthole/porthole-hook")
         );
         let shown = tree.call("install", &["--engine", "cri-o=1.36", "--dry-run"]);
@@ -324,7 +324,7 @@ fn a_directory_of_two_engines_is_served_once_and_left_by_both(node: &Node) {
     );
     tree.call("install", &[]).expect_success();
     let hooks: Vec<_> = tree.files().into_iter().filter(|path| path.ends_with(".json")).collect();
-    assert_eq!(hooks.iter().filter(|path| path.contains("hooks.d")).count(), 3, "{hooks:?}");
+    assert_eq!(hooks.iter().filter(|path| path.contains("hooks.d")).count(), 2, "{hooks:?}");
     for engine in ["podman", "cri-o"] {
         let outcome = tree.call("uninstall", &["--engine", engine]);
         assert!(outcome.expect_success().contains("reads it too"), "{outcome:?}");

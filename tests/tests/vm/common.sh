@@ -25,7 +25,7 @@ container() {
         printf '{"path":"/bin/sh","args":["sh","-c","test -x %s && exec %s %s; while read -r x; do :; done"],"timeout":10}' \
             $hook $hook "$1"
     }
-    hooks="{\"createRuntime\":[$(entry createRuntime)],\"poststart\":[$(entry poststart)],\"poststop\":[$(entry poststop)]}"
+    hooks="{\"createRuntime\":[$(entry createRuntime)],\"poststop\":[$(entry poststop)]}"
     pod="\"io.kubernetes.cri.container-type\":\"container\",\"io.kubernetes.cri.sandbox-id\":\"box-$name\""
     pod="$pod,\"io.kubernetes.cri.sandbox-name\":\"$name\",\"io.kubernetes.cri.sandbox-namespace\":\"shop\""
     pod="$pod,\"io.kubernetes.cri.container-name\":\"app\""

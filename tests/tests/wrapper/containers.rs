@@ -97,7 +97,7 @@ fn an_older_installation_in_the_bundle_is_replaced(node: &Node, runtime: Runtime
     porthole.run(&bundle);
     let after = text(&bundle);
     assert!(!after.contains("/opt/old"), "{after}");
-    assert_eq!(after.matches("exec /mnt/libexec/porthole-hook ").count(), 3, "{after}");
+    assert_eq!(after.matches("exec /mnt/libexec/porthole-hook ").count(), 2, "{after}");
     porthole.delete(&bundle);
     assert!(node.pins().is_empty());
     node.expect_silence("a bundle of an older installation");

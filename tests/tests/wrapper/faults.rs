@@ -57,7 +57,7 @@ fn is_changed(what: &str) -> bool {
     }
     let document: serde_json::Value =
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{what}: {e}: {text}"));
-    assert_eq!(document["hooks"].as_object().unwrap().len(), 3, "{what}");
+    assert_eq!(document["hooks"].as_object().unwrap().len(), 2, "{what}");
     true
 }
 

@@ -15,6 +15,7 @@ use crate::install::tree::Tree;
 use crate::problem::Problem;
 use daemon::{Daemon, Written};
 use porthole_registry::hook_entry::{PROGRAM, STAGES, is_ours};
+use porthole_registry::stage::Stage;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
@@ -216,11 +217,12 @@ pub(super) fn form_of(entry: &Value) -> Option<Form> {
 /// How the hooks of an OCI configuration call ours: at which stages, and at which not.
 pub(super) fn form_of_hooks(hooks: &Value) -> (Option<Form>, Vec<String>) {
     let (mut form, mut gaps) = (None, Vec::new());
-    for stage in STAGES {
+    for stage in Stage::HOOKED {
         let entries = hooks[stage.as_str()].as_array().map(Vec::as_slice).unwrap_or_default();
         match entries.iter().filter_map(form_of).min() {
             Some(found) => form = Some(form.map_or(found, |known: Form| known.min(found))),
-            None => gaps.push(format!("stage {stage}")),
+            None if STAGES.contains(&stage) => gaps.push(format!("stage {stage}")),
+            None => {}
         }
     }
     (form, gaps)
@@ -232,7 +234,6 @@ mod tests {
     use crate::doctor::check::Verdict;
     use crate::install::engine::Version;
     use porthole_registry::hook_entry::{HookPath, entry};
-    use porthole_registry::stage::Stage;
     use serde_json::json;
     use std::time::SystemTime;
 

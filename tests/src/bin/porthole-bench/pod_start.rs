@@ -19,8 +19,8 @@ const SAMPLES: usize = 50;
 const SPEC: &str = "/etc/porthole-bench.json";
 
 const WHY: &str = "\
-Where the time goes: runc starts a shell and the hook at createRuntime and at poststart, before containerd answers; what \
-those cost is in the tables above.";
+Where the time goes: runc starts a shell, which becomes the hook, at createRuntime, before containerd answers; what the hook \
+costs is in the tables above.";
 
 /// Measures both.
 pub fn measure(programs: &Programs, node: &Node, effort: Effort, report: &mut Report) {
