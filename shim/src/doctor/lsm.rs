@@ -15,6 +15,10 @@ const PROFILE: &str = "porthole-debug";
 /// Where AppArmor lists its profiles.
 const PROFILES: &str = "/sys/kernel/security/apparmor/profiles";
 
+/// What the lack of a policy means, wherever a module is active.
+pub(crate) const WITHOUT: &str =
+    "`porthole exec` ends with 125, but with --profile sysadmin (the caller's context) or -Z (the target's)";
+
 /// A module, and whether it enforces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
@@ -33,10 +37,12 @@ struct Facts {
     /// Whether the policy knows porthole's domain or profile. None where it may not be asked.
     selinux_knows: Option<bool>,
     apparmor_knows: Option<bool>,
+    /// The operator installed with `--no-policy`.
+    is_left_out: bool,
 }
 
 fn look(setting: &Setting) -> Vec<Check> {
-    judge(&gather(), setting.is_root)
+    judge(&Facts { is_left_out: setting.state().without_policy, ..gather() }, setting.is_root)
 }
 
 fn gather() -> Facts {
@@ -53,6 +59,7 @@ fn gather() -> Facts {
         apparmor: if is_apparmor { Mode::Enforcing } else { Mode::Absent },
         selinux_knows: (selinux != Mode::Absent).then(knows_context).flatten(),
         apparmor_knows: is_apparmor.then(knows_profile).flatten(),
+        is_left_out: false,
     }
 }
 
@@ -116,11 +123,17 @@ fn policy(facts: &Facts, is_root: bool) -> Check {
     };
     match knows {
         Some(true) => Check::ok(name, subject, "is loaded"),
+        Some(false) if facts.is_left_out => Check::warn(
+            name,
+            subject,
+            format!("is not loaded, as `porthole install --no-policy` has left it: {WITHOUT}"),
+            "`porthole install` without --no-policy loads it, or says why it does not load",
+        ),
         Some(false) => Check::warn(
             name,
             subject,
-            "is not loaded: `porthole exec` runs no command, but with --profile sysadmin",
-            "`porthole install` loads it",
+            format!("is not loaded: {WITHOUT}"),
+            "`porthole install` loads it; where it does not load, --no-policy says that this is meant",
         ),
         None if !is_root => Check::skip(name, subject, NEEDS_ROOT),
         None => Check::skip(name, subject, "the policy cannot be asked"),
@@ -139,6 +152,7 @@ mod tests {
             apparmor: Mode::Absent,
             selinux_knows: None,
             apparmor_knows: None,
+            is_left_out: false,
         }
     }
 
@@ -157,6 +171,20 @@ mod tests {
         let apparmor = |knows| Facts { apparmor: Mode::Enforcing, apparmor_knows: knows, ..facts() };
         assert_eq!(verdict(&apparmor(Some(false))), Verdict::Warn);
         assert_eq!(verdict(&apparmor(Some(true))), Verdict::Ok);
+    }
+
+    #[test]
+    fn a_policy_that_was_left_out_is_a_warning_that_says_so_until_it_is_there() {
+        let facts = |knows| Facts {
+            apparmor: Mode::Enforcing,
+            apparmor_knows: Some(knows),
+            is_left_out: true,
+            ..facts()
+        };
+        let check = policy(&facts(false), true);
+        assert_eq!(check.verdict, Verdict::Warn);
+        assert!(check.evidence.contains("--no-policy") && check.remedy.is_some(), "{check:?}");
+        assert_eq!(verdict(&facts(true)), Verdict::Ok);
     }
 
     #[test]

@@ -34,6 +34,7 @@ const LABELLED: [&str; 7] = [
     "/etc/porthole",
     "/run/porthole",
 ];
+
 /// A security module that there is a policy for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -78,6 +79,15 @@ impl Module {
         match self {
             Self::Apparmor => kernel::is_apparmor_active(),
             Self::Selinux => kernel::is_selinux_active(),
+        }
+    }
+
+    /// Whether the running system, or the one that is being built, confines by it.
+    fn is_meant(self, tree: &Tree) -> bool {
+        match self {
+            _ if tree.is_live() => self.is_active(),
+            Self::Apparmor => tree.is_dir(Path::new(PROFILES)),
+            Self::Selinux => matches!(tree.text(Path::new(SELINUX_CONFIG)), Ok(Some(_))),
         }
     }
 
@@ -134,17 +144,25 @@ impl Module {
 /// is labelled.
 pub(super) fn install(context: &Context<'_>, plan: &mut Plan) -> Result<(), Problem> {
     for module in Module::ALL {
-        let tree = context.tree;
-        let is_meant = match module {
-            _ if tree.is_live() => module.is_active(),
-            Module::Apparmor => tree.is_dir(Path::new(PROFILES)),
-            Module::Selinux => tree.text(Path::new(SELINUX_CONFIG))?.is_some(),
-        };
-        if is_meant {
+        if module.is_meant(context.tree) {
             plan_module(module, context, plan)?;
         }
     }
     Ok(())
+}
+
+/// Plans that none is loaded and none put in place, as the operator wants it, and says what that costs. What is loaded
+/// already stays: `uninstall` unloads what is ours.
+pub(super) fn leave_out(context: &Context<'_>, plan: &mut Plan) {
+    plan.without_policy = true;
+    let tree = context.tree;
+    for module in Module::ALL.into_iter().filter(|module| module.is_meant(tree)) {
+        let policy = module.policy();
+        plan.notes.push(match tree.is_live().then(|| module.is_known()).flatten() {
+            Some(true) => format!("{policy} is in the kernel already, and stays as it is: --no-policy"),
+            _ => format!("{policy} is left out: --no-policy; without it {}", kernel::WITHOUT),
+        });
+    }
 }
 
 fn plan_module(module: Module, context: &Context<'_>, plan: &mut Plan) -> Result<(), Problem> {

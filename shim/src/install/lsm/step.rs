@@ -125,11 +125,11 @@ impl Step {
             (Action::Label, _) => "look at the files that it names, then run this again",
             (Action::Load, Module::Apparmor) => {
                 "AppArmor has to be 3.0 or later; a profile porthole-debug of your own in /etc/apparmor.d is left as it \
-                 is, and loaded"
+                 is, and loaded; --no-policy installs without one"
             }
             (Action::Load, Module::Selinux) => {
                 "the policy has to be Fedora's, the reference policy, or one like them; with a module of your own \
-                 that has porthole_debug_t loaded, none of porthole's is"
+                 that has porthole_debug_t loaded, none of porthole's is; --no-policy installs without one"
             }
         }
     }
