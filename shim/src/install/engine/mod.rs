@@ -1,5 +1,6 @@
 //! The engines that porthole can be installed for: which are there, what they read, and what they need after a change.
 
+pub(crate) mod command_line;
 pub(crate) mod containerd;
 pub(crate) mod docker;
 pub(crate) mod hooks_d;
