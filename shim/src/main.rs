@@ -18,6 +18,7 @@ mod inspect;
 mod install;
 mod inventory;
 mod list;
+mod lsm;
 mod names;
 mod netlink;
 mod output;

@@ -2,22 +2,10 @@
 
 use super::check::Check;
 use super::{NEEDS_ROOT, Setting, Subject};
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::path::Path;
+use crate::lsm::{WITHOUT, is_apparmor_active, knows_context, knows_profile};
+use std::fs;
 
 pub(super) const SUBJECT: Subject = Subject { checks: &["lsm", "lsm-policy"], look };
-
-/// The domain of a debug process.
-const CONTEXT: &str = "system_u:system_r:porthole_debug_t:s0";
-/// The profile of a debug process.
-const PROFILE: &str = "porthole-debug";
-/// Where AppArmor lists its profiles.
-const PROFILES: &str = "/sys/kernel/security/apparmor/profiles";
-
-/// What the lack of a policy means, wherever a module is active.
-pub(crate) const WITHOUT: &str =
-    "`porthole exec` ends with 125, but with --profile sysadmin (the caller's context) or -Z (the target's)";
 
 /// A module, and whether it enforces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,39 +49,6 @@ fn gather() -> Facts {
         apparmor_knows: is_apparmor.then(knows_profile).flatten(),
         is_left_out: false,
     }
-}
-
-pub(crate) fn is_selinux_active() -> bool {
-    Path::new("/sys/fs/selinux/enforce").exists()
-}
-
-pub(crate) fn is_apparmor_active() -> bool {
-    fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.first() == Some(&b'Y'))
-}
-
-/// Whether AppArmor's interface is there; who may not read it sees that too.
-pub(crate) fn can_load_profiles() -> bool {
-    Path::new(PROFILES).exists()
-}
-
-/// Whether AppArmor has porthole's profile. None where it cannot be asked.
-pub(crate) fn knows_profile() -> Option<bool> {
-    fs::read_to_string(PROFILES).ok().map(|text| has_profile(&text))
-}
-
-/// Whether SELinux has porthole's domain: selinuxfs answers what is written to `context`, and nothing is changed by it.
-pub(crate) fn knows_context() -> Option<bool> {
-    let mut file = OpenOptions::new().read(true).write(true).open("/sys/fs/selinux/context").ok()?;
-    match file.write_all(format!("{CONTEXT}\0").as_bytes()) {
-        Ok(()) => Some(true),
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Some(false),
-        Err(_) => None,
-    }
-}
-
-/// `porthole-debug (enforce)`, a line each.
-fn has_profile(profiles: &str) -> bool {
-    profiles.lines().any(|line| line.split(" (").next() == Some(PROFILE))
 }
 
 fn judge(facts: &Facts, is_root: bool) -> Vec<Check> {
@@ -185,12 +140,6 @@ mod tests {
         assert_eq!(check.verdict, Verdict::Warn);
         assert!(check.evidence.contains("--no-policy") && check.remedy.is_some(), "{check:?}");
         assert_eq!(verdict(&facts(true)), Verdict::Ok);
-    }
-
-    #[test]
-    fn a_profile_is_known_by_its_whole_name() {
-        assert!(has_profile("lsb_release (enforce)\nporthole-debug (enforce)\n"));
-        assert!(!has_profile("porthole-debug-x (enforce)\n/usr/bin/porthole-debug (complain)\n"));
     }
 
     #[test]

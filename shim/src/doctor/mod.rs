@@ -11,7 +11,7 @@ mod engines;
 mod files;
 mod kernel;
 mod logging;
-pub(crate) mod lsm;
+mod lsm;
 mod mounts;
 mod named;
 mod netns_dir;

@@ -8,7 +8,7 @@ use super::engine::Context;
 use super::plan::{Owner, Plan, Rank};
 use super::state::State;
 use super::tree::{Content, Tree};
-use crate::doctor::lsm as kernel;
+use crate::lsm as kernel;
 use crate::problem::Problem;
 use porthole_registry::naming;
 use serde::{Deserialize, Serialize};
