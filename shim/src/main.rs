@@ -19,6 +19,7 @@ mod install;
 mod inventory;
 mod list;
 mod lsm;
+mod mounts;
 mod names;
 mod netlink;
 mod output;

@@ -12,7 +12,6 @@ mod files;
 mod kernel;
 mod logging;
 mod lsm;
-mod mounts;
 mod named;
 mod netns_dir;
 mod pins;
