@@ -129,9 +129,13 @@ impl Error {
                 Some("make the directory writable, or set run_dir and netns_dir in /etc/porthole/config.toml")
             }
             Self::System { source: Errno::ACCESS | Errno::PERM, .. }
-            | Self::Process(ProcessError::System { source: Errno::ACCESS | Errno::PERM, .. }) => {
-                Some("needs root with CAP_SYS_ADMIN and CAP_SYS_PTRACE in the host's namespaces")
-            }
+            | Self::Process(ProcessError::System { source: Errno::ACCESS | Errno::PERM, .. }) => Some(
+                "needs root with CAP_SYS_ADMIN, CAP_SYS_CHROOT and CAP_SYS_PTRACE in the host's namespaces",
+            ),
+            Self::System { step: Step::RemovePin, source: Errno::BUSY, .. } => Some(
+                "something is mounted on it that another mount covers: `findmnt` lists what is mounted on the directory; \
+                 unmount that, then run `porthole reconcile`",
+            ),
             Self::LockTimeout { .. } => Some(
                 "see who holds it with `lslocks`; `porthole reconcile` registers what is missing and removes what is left",
             ),

@@ -81,8 +81,11 @@ impl NetnsDir {
                     unmount(self.at(name), UnmountFlags::DETACH | UnmountFlags::NOFOLLOW).map_err(fail())?;
                 }
                 Found::Bare => {
-                    fs::unlinkat(self.fd(), name.as_str(), AtFlags::empty()).map_err(fail())?;
-                    return Ok(true);
+                    return match fs::unlinkat(self.fd(), name.as_str(), AtFlags::empty()) {
+                        // Something is mounted there still, and another mount covers it.
+                        Err(Errno::BUSY) => self.unpin_beneath(name, id),
+                        unlinked => unlinked.map(|()| true).map_err(fail()),
+                    };
                 }
                 Found::Nothing | Found::Inode(_) => return Ok(false),
             }

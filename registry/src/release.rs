@@ -218,8 +218,8 @@ impl Registry {
     ) -> Result<Option<NamespaceId>, Error> {
         Ok(match dir.look(name)? {
             Found::Inode(id) if id.ino == ino && Some(id.dev) == nsfs() => Some(id),
-            // A bare file is ours by the index; which device it had does not matter for its removal.
-            Found::Bare => Some(NamespaceId { dev: 0, ino }),
+            // A bare file is ours by the index.
+            Found::Bare => Some(NamespaceId { dev: nsfs().unwrap_or_default(), ino }),
             Found::Inode(_) | Found::Nothing => None,
         })
     }

@@ -2,13 +2,12 @@
 
 use crate::exec::{ExecArgs, Identity, Target as Destination, TargetProcess};
 use crate::exit::Exit;
-use crate::inspect::open_netns;
+use crate::inspect::{netns_of, open_netns};
 use crate::inventory::{Inventory, Pod};
 use crate::problem::Problem;
 use crate::target::Target;
 use porthole_registry::config::Config;
 use porthole_registry::identity::Kind;
-use porthole_registry::namespace::NamespaceKind;
 use porthole_registry::process::Process;
 use porthole_registry::record::Record;
 
@@ -18,9 +17,7 @@ pub(crate) fn open(words: &str, args: &ExecArgs, config: &Config) -> Result<Dest
     match inventory.resolve(words)? {
         Target::Pod(pod, record) => of_pod(&inventory, pod, record, args),
         Target::Process(process) => {
-            let netns = process.open_namespace(NamespaceKind::Net);
-            let netns = netns
-                .map_err(|errno| Problem::failed(format!("open /proc/{}/ns/net: {errno}", process.pid())))?;
+            let netns = netns_of(&process)?;
             let label = format!("pid:{}", process.pid());
             Ok(Destination {
                 label,

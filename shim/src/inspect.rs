@@ -81,9 +81,7 @@ pub(crate) fn run(words: &str, config: &Config, format: Format) -> Result<ExitCo
             (report, text)
         }
         Target::Process(process) => {
-            let netns = process.open_namespace(NamespaceKind::Net);
-            let netns = netns
-                .map_err(|errno| Problem::failed(format!("open /proc/{}/ns/net: {errno}", process.pid())))?;
+            let netns = netns_of(&process)?;
             let mut report = anonymous(network(&netns)?);
             report.namespaces = shared(&process)?;
             let text = text(&report, &format!("process {} (of no registered container)", process.pid()));
@@ -101,6 +99,12 @@ pub(crate) fn run(words: &str, config: &Config, format: Format) -> Result<ExitCo
         print(&text)?
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Opens the network namespace of a process.
+pub(crate) fn netns_of(process: &Process) -> Result<OwnedFd, Problem> {
+    let netns = process.open_namespace(NamespaceKind::Net);
+    netns.map_err(|errno| Problem::failed(format!("open /proc/{}/ns/net: {errno}", process.pid())))
 }
 
 /// Opens a network namespace by path; what is no nsfs file is refused when it is entered.

@@ -18,6 +18,8 @@ mod inspect;
 mod install;
 mod inventory;
 mod list;
+mod lsm;
+mod mounts;
 mod names;
 mod netlink;
 mod output;

@@ -13,6 +13,7 @@ use porthole_tests::bundle::containerd_annotations;
 use porthole_tests::pod::EnginePin;
 use porthole_tests::strace::{Step, kill_at, steps};
 use porthole_tests::{Bundle, Container, HookRun, Netns, Node, Runtime, Sandbox, leaks, on_a_node, tools};
+use rustix::mount::{MountPropagationFlags, mount_change};
 
 fn pod(node: &Node, n: usize) -> Bundle {
     Bundle::new(node).annotations(&containerd_annotations("shop", &format!("web-{n}"), "app"))
@@ -281,6 +282,30 @@ fn killed_at_any_step_of_the_last_release(node: &Node) {
     node.expect_silence("kills while releasing");
 }
 
+fn killed_at_any_step_of_a_release_in_a_directory_made_private(node: &Node) {
+    let bundle = pod(node, 0);
+    bundle.write();
+    let register = || {
+        // Shared again: each time it is made private after the pin was made.
+        node.unmount_all(node.netns_dir());
+        let sandbox = Sandbox::start();
+        HookRun::with_state("createRuntime", &bundle.state(Some(sandbox.pid()))).run().expect_success();
+        mount_change(node.netns_dir(), MountPropagationFlags::PRIVATE).unwrap();
+        sandbox.end();
+    };
+    let release = || HookRun::with_state("poststop", &bundle.state(None));
+    register();
+    let steps = steps(release());
+    assert!(steps.iter().any(|step| step.line.contains("unshare(")), "a copy of the mount namespace is made");
+    for step in &steps {
+        register();
+        kill_at(release(), step);
+        tools::reconcile();
+        is_empty(node, &format!("killed at {}, reconciled", step.line));
+    }
+    node.expect_silence("kills while releasing in a private directory");
+}
+
 fn killed_while_a_member_leaves(node: &Node) {
     let engine = EnginePin::new_netns("/run/engine-netns/cni-1");
     let sandbox = Sandbox::start();
@@ -360,6 +385,7 @@ on_a_node!(requires(root, ip, unshare, strace, nsenter):
     killed_while_refreshing,
     killed_while_a_member_joins,
     killed_at_any_step_of_the_last_release,
+    killed_at_any_step_of_a_release_in_a_directory_made_private,
     killed_while_a_member_leaves,
     killed_while_mending_what_a_kill_left,
 );

@@ -1,6 +1,6 @@
 //! crun: `ROOT/ID/status`.
 
-use super::files::{Directory, bundle, container_pid, each_container};
+use super::files::{bundle, container_pid, each_state};
 use super::{Candidate, Claim, Evidence, Found, StateKind};
 use crate::container_id::ContainerId;
 use serde::Deserialize;
@@ -10,19 +10,8 @@ use std::path::Path;
 const LARGEST: u64 = 1 << 20;
 
 pub(super) fn find(root: &Path, found: &mut Found) {
-    match Directory::root(root) {
-        Ok(None) => {}
-        // Its `.cache` is there too, without a status.
-        Ok(Some(root)) => each_container(&root, found, |found, id, container| {
-            let content = container.read("status", LARGEST);
-            let candidate = content.and_then(|content| {
-                let read = content.map(|content| parse(id, &content.bytes)).transpose();
-                read.map_err(|cause| format!("status: {cause}"))
-            });
-            found.note(&container, candidate);
-        }),
-        Err(cause) => found.unreadable(root.to_owned(), cause),
-    }
+    // Its `.cache` is there too, without a status.
+    each_state(root, "status", LARGEST, found, parse);
 }
 
 /// Reads a `status`.

@@ -1,5 +1,6 @@
 //! Directories of engines' state, opened one below the other, and the small files in them.
 
+use super::{Candidate, Found};
 use crate::container_id::ContainerId;
 use rustix::fd::OwnedFd;
 use rustix::fs::{self, CWD, Dir, FileType, Mode, OFlags};
@@ -97,8 +98,8 @@ impl Directory {
 /// Calls `visit` for every directory in `parent` whose name is a container's id; tells of every other one.
 pub(super) fn each_container(
     parent: &Directory,
-    found: &mut super::Found,
-    mut visit: impl FnMut(&mut super::Found, ContainerId, Directory),
+    found: &mut Found,
+    mut visit: impl FnMut(&mut Found, ContainerId, Directory),
 ) {
     let names = match parent.names() {
         Ok(names) => names,
@@ -111,6 +112,28 @@ pub(super) fn each_container(
             (Ok(Some(directory)), Err(e)) => found.unreadable(directory.path().to_owned(), e.to_string()),
             (Err(cause), _) => found.unreadable(parent.path().join(&name), cause),
         }
+    }
+}
+
+/// Finds the containers of a runtime that keeps `ROOT/ID/NAME` of each, of at most `limit` bytes, which `parse` reads.
+pub(super) fn each_state(
+    root: &Path,
+    name: &str,
+    limit: u64,
+    found: &mut Found,
+    parse: fn(ContainerId, &[u8]) -> Result<Candidate, String>,
+) {
+    match Directory::root(root) {
+        Ok(None) => {}
+        Ok(Some(root)) => each_container(&root, found, |found, id, container| {
+            let content = container.read(name, limit);
+            let candidate = content.and_then(|content| {
+                let read = content.map(|content| parse(id, &content.bytes)).transpose();
+                read.map_err(|cause| format!("{name}: {cause}"))
+            });
+            found.note(&container, candidate);
+        }),
+        Err(cause) => found.unreadable(root.to_owned(), cause),
     }
 }
 

@@ -1,6 +1,6 @@
 //! runc: `ROOT/ID/state.json`.
 
-use super::files::{Directory, bundle, container_pid, each_container};
+use super::files::{bundle, container_pid, each_state};
 use super::{Candidate, Claim, Evidence, Found, StateKind};
 use crate::container_id::ContainerId;
 use serde::Deserialize;
@@ -10,18 +10,7 @@ use std::path::Path;
 const LARGEST: u64 = 4 << 20;
 
 pub(super) fn find(root: &Path, found: &mut Found) {
-    match Directory::root(root) {
-        Ok(None) => {}
-        Ok(Some(root)) => each_container(&root, found, |found, id, container| {
-            let content = container.read("state.json", LARGEST);
-            let candidate = content.and_then(|content| {
-                let read = content.map(|content| parse(id, &content.bytes)).transpose();
-                read.map_err(|cause| format!("state.json: {cause}"))
-            });
-            found.note(&container, candidate);
-        }),
-        Err(cause) => found.unreadable(root.to_owned(), cause),
-    }
+    each_state(root, "state.json", LARGEST, found, parse);
 }
 
 /// Reads a `state.json`.

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::error::chain;
 use super::pod::{CGROUP_PREFIX, Member};
 use super::{Error, Places, Pod, runtime};
-use crate::netlink;
+use crate::{mounts, netlink};
 
 /// How long an emptied cgroup may refuse to go: its dead are buried a moment later.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -102,13 +102,14 @@ pub(super) struct Counts {
 impl Counts {
     pub(super) fn take(places: &Places) -> Result<Self, Error> {
         let path = Path::new("/proc/self/mountinfo");
-        let mounts = fs::read_to_string(path).map_err(Error::file("read", path))?;
-        let (kept, other): (Vec<_>, Vec<_>) = mount_points(&mounts)
-            .map(Path::new)
+        let mounts = mounts::read().map_err(Error::file("read", path))?;
+        let (kept, other): (Vec<_>, Vec<_>) = mounts
+            .into_iter()
+            .map(|mount| mount.point)
             .partition(|point| *point == places.netns_dir || point.starts_with(&places.run_dir));
         Ok(Self {
             mounts: other.len(),
-            kept: kept.into_iter().map(Path::to_owned).collect(),
+            kept: kept.into_iter().collect(),
             pins: entries(&places.netns_dir).count(),
             records: entries(&places.records()).count(),
             index: entries(&places.run_dir.join("netns")).count(),
@@ -135,8 +136,7 @@ fn is_ours(entry: &fs::DirEntry) -> bool {
 
 /// Where cgroup hierarchies are mounted: one with version 2, one a controller with version 1.
 pub(super) fn cgroup_mounts() -> Vec<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    mounts_of_kinds(&mounts, &["cgroup", "cgroup2"])
+    mounts::of_kinds(&mounts::read().unwrap_or_default(), &["cgroup", "cgroup2"])
 }
 
 /// What the root of the version 2 hierarchy passes on to cgroups below it. The runtime turns on all that is there.
@@ -145,8 +145,8 @@ pub(super) fn root_controllers() -> Option<String> {
 }
 
 fn controllers_file() -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    Some(mounts_of_kinds(&mounts, &["cgroup2"]).first()?.join("cgroup.subtree_control"))
+    let mounts = mounts::read().ok()?;
+    Some(mounts::of_kinds(&mounts, &["cgroup2"]).first()?.join("cgroup.subtree_control"))
 }
 
 /// Best effort: the kernel refuses while somebody else has begun to use a controller, and is right.
@@ -155,19 +155,6 @@ fn restore_controllers(before: &str) {
     for controller in now.split_whitespace().filter(|c| !before.split_whitespace().any(|b| b == *c)) {
         let _ = fs::write(&file, format!("-{controller}"));
     }
-}
-
-fn mounts_of_kinds(mountinfo: &str, kinds: &[&str]) -> Vec<PathBuf> {
-    let is_wanted = |line: &&str| {
-        line.split_once(" - ")
-            .and_then(|(_, rest)| rest.split(' ').next())
-            .is_some_and(|kind| kinds.contains(&kind))
-    };
-    mountinfo.lines().filter(is_wanted).filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from).collect()
-}
-
-fn mount_points(mountinfo: &str) -> impl Iterator<Item = &str> {
-    mountinfo.lines().filter_map(|line| line.split(' ').nth(4))
 }
 
 fn cgroups_of(member: &Member) -> Vec<PathBuf> {
@@ -231,31 +218,5 @@ fn entries(dir: &Path) -> impl Iterator<Item = fs::DirEntry> {
 fn note(failures: &mut Vec<String>, subject: &Path, outcome: io::Result<()>) {
     if let Err(error) = outcome {
         failures.push(format!("{}: {error}", subject.display()));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MOUNTS: &str = "\
-22 1 0:20 / /sys/fs/cgroup rw - tmpfs tmpfs rw
-23 22 0:21 / /sys/fs/cgroup/cpu rw shared:5 - cgroup cgroup rw,cpu
-24 22 0:22 / /sys/fs/cgroup/unified rw shared:6 master:1 - cgroup2 cgroup2 rw
-25 1 0:4 net:[4026532201] /run/netns/hello rw shared:7 - nsfs nsfs rw
-";
-
-    #[test]
-    fn cgroups_are_found_by_kind_whatever_the_optional_fields() {
-        assert_eq!(
-            mounts_of_kinds(MOUNTS, &["cgroup", "cgroup2"]),
-            [Path::new("/sys/fs/cgroup/cpu"), Path::new("/sys/fs/cgroup/unified")]
-        );
-        assert_eq!(mounts_of_kinds(MOUNTS, &["cgroup2"]), [Path::new("/sys/fs/cgroup/unified")]);
-    }
-
-    #[test]
-    fn mount_points_are_the_fifth_field() {
-        assert_eq!(mount_points(MOUNTS).last(), Some("/run/netns/hello"));
     }
 }

@@ -2,8 +2,8 @@
 //! has put into its kernel, or a sandbox taken away.
 
 use super::check::Check;
-use super::mounts::{self, Mount};
 use super::{Setting, Subject, files};
+use crate::mounts::{self, Mount};
 use crate::sys;
 use porthole_registry::namespace::NamespaceKind;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};

@@ -2,18 +2,10 @@
 
 use super::check::Check;
 use super::{NEEDS_ROOT, Setting, Subject};
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::path::Path;
+use crate::lsm::{WITHOUT, is_apparmor_active, knows_context, knows_profile};
+use std::fs;
 
 pub(super) const SUBJECT: Subject = Subject { checks: &["lsm", "lsm-policy"], look };
-
-/// The domain of a debug process.
-const CONTEXT: &str = "system_u:system_r:porthole_debug_t:s0";
-/// The profile of a debug process.
-const PROFILE: &str = "porthole-debug";
-/// Where AppArmor lists its profiles.
-const PROFILES: &str = "/sys/kernel/security/apparmor/profiles";
 
 /// A module, and whether it enforces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,10 +25,12 @@ struct Facts {
     /// Whether the policy knows porthole's domain or profile. None where it may not be asked.
     selinux_knows: Option<bool>,
     apparmor_knows: Option<bool>,
+    /// The operator installed with `--no-policy`.
+    is_left_out: bool,
 }
 
 fn look(setting: &Setting) -> Vec<Check> {
-    judge(&gather(), setting.is_root)
+    judge(&Facts { is_left_out: setting.state().without_policy, ..gather() }, setting.is_root)
 }
 
 fn gather() -> Facts {
@@ -53,40 +47,8 @@ fn gather() -> Facts {
         apparmor: if is_apparmor { Mode::Enforcing } else { Mode::Absent },
         selinux_knows: (selinux != Mode::Absent).then(knows_context).flatten(),
         apparmor_knows: is_apparmor.then(knows_profile).flatten(),
+        is_left_out: false,
     }
-}
-
-pub(crate) fn is_selinux_active() -> bool {
-    Path::new("/sys/fs/selinux/enforce").exists()
-}
-
-pub(crate) fn is_apparmor_active() -> bool {
-    fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.first() == Some(&b'Y'))
-}
-
-/// Whether AppArmor's interface is there; who may not read it sees that too.
-pub(crate) fn can_load_profiles() -> bool {
-    Path::new(PROFILES).exists()
-}
-
-/// Whether AppArmor has porthole's profile. None where it cannot be asked.
-pub(crate) fn knows_profile() -> Option<bool> {
-    fs::read_to_string(PROFILES).ok().map(|text| has_profile(&text))
-}
-
-/// Whether SELinux has porthole's domain: selinuxfs answers what is written to `context`, and nothing is changed by it.
-pub(crate) fn knows_context() -> Option<bool> {
-    let mut file = OpenOptions::new().read(true).write(true).open("/sys/fs/selinux/context").ok()?;
-    match file.write_all(format!("{CONTEXT}\0").as_bytes()) {
-        Ok(()) => Some(true),
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Some(false),
-        Err(_) => None,
-    }
-}
-
-/// `porthole-debug (enforce)`, a line each.
-fn has_profile(profiles: &str) -> bool {
-    profiles.lines().any(|line| line.split(" (").next() == Some(PROFILE))
 }
 
 fn judge(facts: &Facts, is_root: bool) -> Vec<Check> {
@@ -116,11 +78,17 @@ fn policy(facts: &Facts, is_root: bool) -> Check {
     };
     match knows {
         Some(true) => Check::ok(name, subject, "is loaded"),
+        Some(false) if facts.is_left_out => Check::warn(
+            name,
+            subject,
+            format!("is not loaded, as `porthole install --no-policy` has left it: {WITHOUT}"),
+            "`porthole install` without --no-policy loads it, or says why it does not load",
+        ),
         Some(false) => Check::warn(
             name,
             subject,
-            "is not loaded: `porthole exec` runs no command, but with --profile sysadmin",
-            "`porthole install` loads it",
+            format!("is not loaded: {WITHOUT}"),
+            "`porthole install` loads it; where it does not load, --no-policy says that this is meant",
         ),
         None if !is_root => Check::skip(name, subject, NEEDS_ROOT),
         None => Check::skip(name, subject, "the policy cannot be asked"),
@@ -139,6 +107,7 @@ mod tests {
             apparmor: Mode::Absent,
             selinux_knows: None,
             apparmor_knows: None,
+            is_left_out: false,
         }
     }
 
@@ -160,9 +129,17 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_is_known_by_its_whole_name() {
-        assert!(has_profile("lsb_release (enforce)\nporthole-debug (enforce)\n"));
-        assert!(!has_profile("porthole-debug-x (enforce)\n/usr/bin/porthole-debug (complain)\n"));
+    fn a_policy_that_was_left_out_is_a_warning_that_says_so_until_it_is_there() {
+        let facts = |knows| Facts {
+            apparmor: Mode::Enforcing,
+            apparmor_knows: Some(knows),
+            is_left_out: true,
+            ..facts()
+        };
+        let check = policy(&facts(false), true);
+        assert_eq!(check.verdict, Verdict::Warn);
+        assert!(check.evidence.contains("--no-policy") && check.remedy.is_some(), "{check:?}");
+        assert_eq!(verdict(&facts(true)), Verdict::Ok);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Where the configuration of this node names what is porthole's: the hook, the wrapper, the files below `/etc/porthole`.
 
 use super::engines::{containerd, hooks_d};
+use crate::install::engine::EngineName;
 use crate::install::guard;
 use crate::install::state::State;
 use crate::install::tree::Tree;
@@ -35,7 +36,7 @@ pub(super) fn find(tree: &Tree, state: &State) -> Named {
     let mut files: BTreeSet<PathBuf> = state.files.iter().map(|entry| entry.path.clone()).collect();
     files.extend(hooks_d::files(tree));
     files.extend(containerd::files(tree, state));
-    files.extend(["/etc/docker/daemon.json", "/etc/crio/crio.conf"].map(PathBuf::from));
+    files.extend([EngineName::Docker, EngineName::CriO].map(|name| name.default_config().into()));
     for directory in ["/etc/crio/crio.conf.d", OWN, guard::DIRECTORY] {
         files.extend(below(tree, directory, ""));
     }

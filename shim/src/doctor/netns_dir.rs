@@ -1,8 +1,8 @@
 //! The directory of the pins: its mount, and the mount namespace it is seen from.
 
 use super::check::{Check, Finding, count};
-use super::mounts::{self, Mount};
 use super::{NEEDS_ROOT, Setting, Subject};
+use crate::mounts::{self, Mount};
 use porthole_registry::NetnsDir;
 use porthole_registry::host::Host;
 use porthole_registry::namespace::{NamespaceId, NamespaceKind};

@@ -1,20 +1,20 @@
 //! The policy of the security module, where one is active: `porthole exec` runs nothing without it. AppArmor's profile is
 //! loaded at every boot from where it is put; SELinux keeps a module of its own store's.
 
+mod step;
+
 use super::edit::Edit;
 use super::engine::Context;
 use super::plan::{Owner, Plan, Rank};
-use super::run;
 use super::state::State;
 use super::tree::{Content, Tree};
-use crate::doctor::lsm as kernel;
-use crate::exit::Exit;
+use crate::lsm as kernel;
 use crate::problem::Problem;
 use porthole_registry::naming;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+pub(crate) use step::{Action, Step};
+pub(super) use step::{again, announce, apply, remember, withdraw};
 
 /// Where AppArmor's profiles are, which it loads at boot.
 const PROFILES: &str = "/etc/apparmor.d";
@@ -34,8 +34,6 @@ const LABELLED: [&str; 7] = [
     "/etc/porthole",
     "/run/porthole",
 ];
-/// semodule builds the whole policy anew.
-const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A security module that there is a policy for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,28 +48,6 @@ pub(crate) enum Module {
 pub(crate) struct Loaded {
     module: Module,
     /// Of its text. None from before it is loaded until it is.
-    digest: Option<String>,
-}
-
-/// What is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Action {
-    Load,
-    Unload,
-    /// Files get the labels that the policy has for them.
-    Label,
-}
-
-/// A program of the security module's that is to be run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Step {
-    module: Module,
-    pub(crate) action: Action,
-    program: PathBuf,
-    args: Vec<String>,
-    /// Of what is loaded, where it is ours to unload.
-    #[serde(skip)]
     digest: Option<String>,
 }
 
@@ -103,6 +79,15 @@ impl Module {
         match self {
             Self::Apparmor => kernel::is_apparmor_active(),
             Self::Selinux => kernel::is_selinux_active(),
+        }
+    }
+
+    /// Whether the running system, or the one that is being built, confines by it.
+    fn is_meant(self, tree: &Tree) -> bool {
+        match self {
+            _ if tree.is_live() => self.is_active(),
+            Self::Apparmor => tree.is_dir(Path::new(PROFILES)),
+            Self::Selinux => matches!(tree.text(Path::new(SELINUX_CONFIG)), Ok(Some(_))),
         }
     }
 
@@ -159,17 +144,25 @@ impl Module {
 /// is labelled.
 pub(super) fn install(context: &Context<'_>, plan: &mut Plan) -> Result<(), Problem> {
     for module in Module::ALL {
-        let tree = context.tree;
-        let is_meant = match module {
-            _ if tree.is_live() => module.is_active(),
-            Module::Apparmor => tree.is_dir(Path::new(PROFILES)),
-            Module::Selinux => tree.text(Path::new(SELINUX_CONFIG))?.is_some(),
-        };
-        if is_meant {
+        if module.is_meant(context.tree) {
             plan_module(module, context, plan)?;
         }
     }
     Ok(())
+}
+
+/// Plans that none is loaded and none put in place, as the operator wants it, and says what that costs. What is loaded
+/// already stays: `uninstall` unloads what is ours.
+pub(super) fn leave_out(context: &Context<'_>, plan: &mut Plan) {
+    plan.without_policy = true;
+    let tree = context.tree;
+    for module in Module::ALL.into_iter().filter(|module| module.is_meant(tree)) {
+        let policy = module.policy();
+        plan.notes.push(match tree.is_live().then(|| module.is_known()).flatten() {
+            Some(true) => format!("{policy} is in the kernel already, and stays as it is: --no-policy"),
+            _ => format!("{policy} is left out: --no-policy; without it {}", kernel::WITHOUT),
+        });
+    }
 }
 
 fn plan_module(module: Module, context: &Context<'_>, plan: &mut Plan) -> Result<(), Problem> {
@@ -287,110 +280,6 @@ pub(super) fn uninstall(tree: &Tree, state: &State, plan: &mut Plan) {
     }
 }
 
-/// Notes in the state what is going to be loaded.
-pub(super) fn announce(plan: &Plan, state: &mut State) {
-    for step in plan.policies.iter().filter(|step| step.digest.is_some()) {
-        record(state, step.module, None);
-    }
-}
-
-/// Runs the steps of a plan; those that are done are added to `done`.
-pub(super) fn apply<'a>(plan: &'a Plan, done: &mut Vec<&'a Step>) -> Result<(), Problem> {
-    for step in &plan.policies {
-        step.run()
-            .map_err(|e| Problem::new(Exit::Failed, format!("{}: {e}", step.command()), step.remedy()))?;
-        done.push(step);
-    }
-    Ok(())
-}
-
-/// Notes in the state what was loaded.
-pub(super) fn remember(done: &[&Step], state: &mut State) {
-    for step in done.iter().filter(|step| step.digest.is_some()) {
-        record(state, step.module, step.digest.clone());
-    }
-}
-
-fn record(state: &mut State, module: Module, digest: Option<String>) {
-    state.loaded.retain(|loaded| loaded.module != module);
-    state.loaded.push(Loaded { module, digest });
-}
-
-/// Before files are put back: unloads what was not loaded before. Returns what could not be.
-pub(super) fn withdraw(done: &[&Step], before: &State) -> Vec<String> {
-    let was_loaded = |module| before.loaded.iter().any(|loaded| loaded.module == module);
-    let is_new = |step: &&&Step| step.digest.is_some() && !was_loaded(step.module);
-    let mut stuck = Vec::new();
-    for step in done.iter().filter(is_new) {
-        let file = step.args.last().map(PathBuf::from).unwrap_or_default();
-        let undo = step.module.unload(step.program.clone(), &file);
-        stuck.extend(undo.run().err().map(|e| format!("{} stays loaded: {e}", step.module.policy())));
-    }
-    stuck
-}
-
-/// After files were put back: loads what was loaded before, and labels files by that. What fails is added to the problem.
-pub(super) fn again(done: &[&Step], before: &State, mut stuck: Vec<String>, mut problem: Problem) -> Problem {
-    let was_loaded = |module| before.loaded.iter().any(|loaded| loaded.module == module);
-    for step in done {
-        let is_old = step.digest.is_some() && was_loaded(step.module);
-        // A module that could not be loaded has labelled nothing.
-        if is_old || step.action == Action::Label {
-            stuck.extend(step.run().err().map(|e| format!("{}: {e}", step.command())));
-        }
-    }
-    for cause in stuck {
-        problem.message += &format!("; but {cause}");
-    }
-    problem
-}
-
-impl Step {
-    fn run(&self) -> std::io::Result<()> {
-        let args: Vec<_> = self.args.iter().map(String::as_str).collect();
-        run::output_within(&self.program, &args, PATIENCE).map(drop)
-    }
-
-    pub(crate) fn command(&self) -> String {
-        format!("{} {}", self.program.display(), self.args.join(" "))
-    }
-
-    /// What it is done to.
-    pub(crate) const fn subject(&self) -> &'static str {
-        match self.action {
-            Action::Label => "files of porthole's, for SELinux",
-            _ => self.module.policy(),
-        }
-    }
-
-    const fn remedy(&self) -> &'static str {
-        match (self.action, self.module) {
-            (Action::Unload, _) => {
-                "repair that, then run `porthole uninstall` again: the rest is left for it"
-            }
-            (Action::Label, _) => "look at the files that it names, then run this again",
-            (Action::Load, Module::Apparmor) => {
-                "AppArmor has to be 3.0 or later; a profile porthole-debug of your own in /etc/apparmor.d is left as it \
-                 is, and loaded"
-            }
-            (Action::Load, Module::Selinux) => {
-                "the policy has to be Fedora's, the reference policy, or one like them; with a module of your own \
-                 that has porthole_debug_t loaded, none of porthole's is"
-            }
-        }
-    }
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Load => "load",
-            Self::Unload => "unload",
-            Self::Label => "label",
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -418,27 +307,5 @@ mod tests {
     fn policies_have_the_names_that_exec_asks_for() {
         assert!(Module::Selinux.text().contains("\n(type porthole_debug_t)\n"));
         assert!(Module::Apparmor.text().contains("\nprofile porthole-debug flags="));
-    }
-
-    #[test]
-    fn what_was_loaded_before_is_not_unloaded_by_an_installation_that_fails() {
-        // Fails, and says so, where it is run.
-        let program = PathBuf::from("/nonexistent/semodule");
-        let step = Module::Selinux.load(program, Path::new("/m.cil"), Some("0".into()));
-        let mut before = State::default();
-        assert_eq!(withdraw(&[&step], &before).len(), 1);
-        record(&mut before, Module::Apparmor, None);
-        assert_eq!(withdraw(&[&step], &before).len(), 1);
-        record(&mut before, Module::Selinux, Some("1".into()));
-        assert_eq!(withdraw(&[&step], &before), [""; 0]);
-        let problem = again(&[&step], &before, Vec::new(), Problem::failed("x"));
-        assert!(
-            problem.message.starts_with("x; but /nonexistent/semodule -i /m.cil: "),
-            "{}",
-            problem.message
-        );
-        // Nor what is not ours.
-        let theirs = Step { digest: None, ..step };
-        assert_eq!(withdraw(&[&theirs], &State::default()), [""; 0]);
     }
 }

@@ -69,6 +69,9 @@ pub(crate) struct InstallArgs {
     /// How the engines are made to call the hook
     #[arg(long, value_enum, default_value_t, value_name = "METHOD")]
     method: Method,
+    /// Load no policy: where SELinux or AppArmor is active, exec then needs --profile sysadmin, or -Z
+    #[arg(long)]
+    no_policy: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -178,7 +181,11 @@ pub(crate) fn install(args: &InstallArgs, format: Format) -> Result<ExitCode, Pr
         engine.plan_reload(&tree, &state, &mut plan);
     }
     units::install(&context, &mut plan)?;
-    lsm::install(&context, &mut plan)?;
+    if args.no_policy {
+        lsm::leave_out(&context, &mut plan);
+    } else {
+        lsm::install(&context, &mut plan)?;
+    }
     let plan = plan.in_order(false);
     report::plan(&plan, &engines, selection.dry_run, format)?;
     if selection.dry_run {
@@ -198,11 +205,15 @@ fn put(
     engines: &[Engine],
     restart: bool,
 ) -> Result<Vec<EngineName>, Problem> {
+    let mut state = before.clone();
+    state.without_policy = plan.without_policy;
     if plan.is_empty() {
+        if state != *before {
+            state.save(tree)?;
+        }
         // What was written by a run that was killed may not have been read yet.
         return restart::reload(tree, plan, engines, restart).map_err(|(_, problem)| problem);
     }
-    let mut state = before.clone();
     for change in &plan.changes {
         state.remember(change)?;
     }

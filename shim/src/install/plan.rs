@@ -80,6 +80,8 @@ pub(crate) struct Plan {
     pub(crate) expected: Option<super::engine::containerd::Expected>,
     /// What the security module's programs are to do then.
     pub(crate) policies: Vec<super::lsm::Step>,
+    /// No policy is loaded, because the operator wants none.
+    pub(crate) without_policy: bool,
     /// What the operator should know.
     pub(crate) notes: Vec<String>,
 }

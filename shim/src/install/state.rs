@@ -76,6 +76,9 @@ pub(crate) struct State {
     /// Policies of security modules.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) loaded: Vec<super::lsm::Loaded>,
+    /// The operator wanted none of them to be loaded.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) without_policy: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +99,7 @@ impl Default for State {
             directories: Vec::new(),
             changed: Vec::new(),
             loaded: Vec::new(),
+            without_policy: false,
         }
     }
 }
@@ -120,7 +124,7 @@ impl State {
 
     /// Whether nothing is installed.
     pub(crate) fn is_empty(&self) -> bool {
-        self.files.is_empty() && self.directories.is_empty() && self.loaded.is_empty()
+        self.files.is_empty() && self.directories.is_empty() && self.loaded.is_empty() && !self.without_policy
     }
 
     /// The entry of a file.

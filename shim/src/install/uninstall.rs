@@ -68,6 +68,7 @@ pub(super) fn run(selection: &Selection, tree: &Tree, format: Format) -> Result<
     super::lsm::apply(&taken, &mut Vec::new())?;
     if !remains(&state, selection) {
         state.loaded.clear();
+        state.without_policy = false;
         state.save(tree)?;
     }
     let rest = plan(selection, tree, &state, Phase::Rest)?;

@@ -5,9 +5,8 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use super::podman::Started;
 use super::service::Service;
-use super::{BUSYBOX, Release, containerd, images, system};
+use super::{BUSYBOX, Release, Started, containerd, images, system};
 use crate::Node;
 use crate::tools::{Outcome, run};
 
@@ -126,9 +125,7 @@ impl Docker {
     #[track_caller]
     #[must_use]
     pub fn inspect(&self, container: &str) -> Started {
-        let outcome = self.call(&["container", "inspect", container]);
-        let list: Value = serde_json::from_str(outcome.expect_success()).expect("a list in JSON");
-        Started::from(&list[0])
+        Started::inspect(container, |words| self.call(words))
     }
 
     /// Removes a container, killing it first.

@@ -31,14 +31,16 @@ pub mod docker;
 pub mod podman;
 pub mod pods;
 pub mod service;
+pub mod started;
 pub mod system;
 
 pub use containerd::Containerd;
 pub use cri::Cri;
 pub use docker::Docker;
-pub use podman::{Podman, PodmanPod, Started};
+pub use podman::{Podman, PodmanPod};
 pub use pods::{Pod, PodContainer, PodOptions};
 pub use service::Service;
+pub use started::Started;
 
 /// An image with a shell, whose command sleeps.
 pub const BUSYBOX: &str = "localhost/busybox:1";

@@ -3,12 +3,11 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{BUSYBOX, PAUSE, Release, images, system};
+use super::{BUSYBOX, PAUSE, Release, Started, images, system};
 use crate::Node;
 use crate::cgroups::Cgroups;
-use crate::pod::Netns;
 use crate::tools::{Outcome, run};
 
 /// The hooks directory that podman reads, and that is not made here: a machine may not have it.
@@ -23,43 +22,6 @@ pub struct Podman {
     pub version: String,
     cgroup: String,
     cgroups: Cgroups,
-}
-
-/// A container that podman, or Docker, has started.
-#[derive(Clone, Debug)]
-pub struct Started {
-    /// Its name.
-    pub name: String,
-    /// Its id.
-    pub id: String,
-    /// Pid of its process.
-    pub pid: u32,
-    /// Its address; empty when it has none of its own.
-    pub ip: String,
-}
-
-impl Started {
-    /// Its network namespace, as its process has it.
-    #[must_use]
-    pub fn netns(&self) -> Netns {
-        Netns::of(self.pid).expect("the container lives")
-    }
-
-    /// From what `inspect` says.
-    pub(super) fn from(inspected: &Value) -> Self {
-        let networks = inspected["NetworkSettings"]["Networks"].as_object();
-        let own = inspected["NetworkSettings"]["IPAddress"].as_str().filter(|ip| !ip.is_empty());
-        let mut ips = networks.into_iter().flatten().filter_map(|(_, network)| network["IPAddress"].as_str());
-        Self {
-            name: inspected["Name"].as_str().unwrap_or_default().trim_start_matches('/').to_owned(),
-            id: inspected["Id"].as_str().expect("an id").to_owned(),
-            pid: inspected["State"]["Pid"]
-                .as_u64()
-                .and_then(|pid| u32::try_from(pid).ok())
-                .unwrap_or_default(),
-            ip: own.or_else(|| ips.find(|ip| !ip.is_empty())).unwrap_or_default().to_owned(),
-        }
-    }
 }
 
 /// A pod.
@@ -134,9 +96,7 @@ impl Podman {
     #[track_caller]
     #[must_use]
     pub fn inspect(&self, container: &str) -> Started {
-        let outcome = self.call(&["container", "inspect", container]);
-        let list: Value = serde_json::from_str(outcome.expect_success()).expect("a list in JSON");
-        Started::from(&list[0])
+        Started::inspect(container, |words| self.call(words))
     }
 
     /// Removes a container, killing it first.

@@ -11,5 +11,6 @@ mod lifecycle;
 mod names;
 mod pods;
 mod processes;
+mod propagation;
 mod runtimes;
 mod stdin;

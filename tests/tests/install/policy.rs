@@ -1,6 +1,8 @@
 //! The policy of the security module. Stand-ins show it to be active, and note what they are told: a machine that runs
 //! tests has neither module, or its own policy to keep. What the real ones do is tested in virtual machines.
 
+mod left_out;
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -355,6 +357,11 @@ fn an_image_gets_the_files_and_nothing_is_loaded(node: &Node) {
     for (path, config) in [(PROFILE, "apparmor/porthole-debug"), (MODULE, "selinux/porthole.cil")] {
         assert_eq!(fs::read_to_string(root.join(&path[1..])).unwrap(), source(config));
     }
+    call("uninstall", &[]).expect_success();
+    assert_eq!(paths(&root), before);
+    let said = call("install", &["--engine", "podman=5.4", "--no-policy"]);
+    assert_eq!(said.expect_success().matches("is left out: --no-policy").count(), 2, "{said:?}");
+    assert!(!root.join(&PROFILE[1..]).exists() && !root.join(&MODULE[1..]).exists());
     call("uninstall", &[]).expect_success();
     assert_eq!(paths(&root), before);
     assert!(calls().is_empty());

@@ -7,6 +7,12 @@ sentence 'a container starts' '0 ' container crun web-0
 sentence 'a profile that is not loaded is 125 and says how to load it' '125 *security_context*apparmor_parser -r*' \
     porthole -o json exec web-0 -- true
 sentence 'sysadmin needs no profile' '0 unconfined' porthole exec --profile sysadmin web-0 -- cat /proc/self/attr/current
+sentence 'install without a policy says what exec does then' '0 *is left out: --no-policy*ends with 125*' \
+    porthole install --engine podman=5.4 --no-policy
+sentence 'doctor warns of a policy that was left out' '0 warn *porthole install --no-policy*' porthole doctor lsm-policy
+sentence 'and nothing is run then' '125 *security_context*' porthole -o json exec web-0 -- true
+sentence 'but in the context of the caller' '0 unconfined' \
+    porthole exec --profile sysadmin web-0 -- cat /proc/self/attr/current
 sentence 'install loads the profile' '0 *load    AppArmor profile porthole-debug*' porthole install --engine podman=5.4
 sentence 'a second install changes nothing' '0 *nothing to change*' porthole install --engine podman=5.4
 sentence 'doctor finds it' '0 *is loaded*' porthole doctor lsm-policy
@@ -49,4 +55,9 @@ sentence 'following a target that is not confined is 125' '125 *security_context
 sentence 'uninstall unloads the profile' '0 *unload  AppArmor profile porthole-debug*' porthole uninstall
 sentence 'the registry has gone with it, and what runs is adopted again' '0 *adopt*web-0*' porthole reconcile
 sentence 'without it nothing is run' '125 *security_context*porthole install*' porthole -o json exec web-0 -- true
+sentence 'a confined container starts' '0 ' container crun web-1 -e 's#"process": {#"process": {"apparmorProfile": "caller",#'
+sentence 'reconcile registers it' '0 *' porthole reconcile
+sentence 'following its profile needs none of ours' '0 caller (enforce)' \
+    porthole exec -Z web-1 -- cat /proc/self/attr/current
+crun delete --force web-1
 crun delete --force web-0

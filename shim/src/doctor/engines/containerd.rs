@@ -1,61 +1,56 @@
-//! What containerd is configured to do with its containers: by its own answer, where it can be asked.
+//! Whether containerd's configuration, as it comes of all its files, calls the hook.
 
 use super::{Form, Wiring, form_of_hooks};
+use crate::install::engine::containerd::config::{self, Effective, RUNC_V2, Runtime};
 use crate::install::engine::{Engine, EngineName};
 use crate::install::guard;
-use crate::install::plan::Owner;
-use crate::install::run;
 use crate::install::state::State;
 use crate::install::tree::Tree;
 use serde_json::Value as Json;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use toml::{Table, Value};
-
-/// The plugin that has the runtimes: of configurations of version 2, and of version 3.
-const PLUGINS: [&str; 2] = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.runtime"];
-const MAIN: &str = "/etc/containerd/config.toml";
-/// What it reads besides from 2.2 on.
-const DROP_INS: &str = "/etc/containerd/conf.d";
-
-/// A runtime of the CRI.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Runtime {
-    name: String,
-    is_default: bool,
-    base_spec: Option<PathBuf>,
-    binary: Option<PathBuf>,
-}
 
 pub(super) fn wiring(engine: &Engine, tree: &Tree) -> Result<Wiring, String> {
-    let table = effective(engine, tree)?;
-    if is_disabled(&table) {
+    let (paths, files): (Vec<_>, Vec<_>) = config::each(tree, &engine.config).into_iter().unzip();
+    let files = files.into_iter().collect::<Result<Vec<_>, _>>().map_err(|problem| problem.message)?;
+    // Of a version that nobody tells, as 1.x reads it: there a file replaces more of those before it.
+    let major = config::major(engine, &files).unwrap_or(1);
+    let (effective, unasked) =
+        Effective::find(tree, engine, &files, major).map_err(|problem| problem.message)?;
+    if effective.cri_is_disabled() {
         // As with the containerd that Docker brings.
         let unused = Some("its CRI plugin is disabled: no pods are made with it");
         return Ok(Wiring { unused, ..Wiring::default() });
     }
-    let runtimes = runtimes(&table);
-    let mut wiring = Wiring { files: own_files(tree, &engine.config), ..Wiring::default() };
+    let mut wiring = Wiring { files: paths, ..Wiring::default() };
     let mut called = Vec::new();
-    for runtime in &runtimes {
-        let (form, how, gaps) = of(tree, runtime);
+    for runtime in effective.runtimes() {
+        let (form, how, gaps) = of(tree, &runtime);
         if let Some(form) = form {
             wiring.form = Some(wiring.form.map_or(form, |known| known.min(form)));
             called.push(how);
             wiring.gaps.extend(gaps.iter().map(|gap| format!("{gap} of runtime {}", runtime.name)));
         } else {
-            let default = if runtime.is_default { ", the default one" } else { "" };
-            wiring.gaps.push(format!("runtime {}{default}", runtime.name));
+            let default = if runtime.name == effective.default_runtime() { ", the default one" } else { "" };
+            let kind = if runtime.kind == RUNC_V2 {
+                String::new()
+            } else {
+                format!(", which install leaves as it is for its type {:?}", runtime.kind)
+            };
+            wiring.gaps.push(format!("runtime {}{default}{kind}", runtime.name));
         }
         wiring.files.extend(runtime.base_spec.iter().filter_map(|path| tree.locate(path).ok()));
     }
     wiring.how = called.join(", ");
+    if let Some(why) = unasked {
+        wiring.how += &format!(" (told by its files alone: it cannot be asked: {why})");
+    }
     Ok(wiring)
 }
 
 fn of(tree: &Tree, runtime: &Runtime) -> (Option<Form>, String, Vec<String>) {
     let name = &runtime.name;
-    if let Some(binary) = &runtime.binary {
+    if let Some(binary) = runtime.binary.as_deref().map(Path::new) {
         let form = if guard::is_guard(binary) {
             Some(Form::Guard)
         } else {
@@ -71,110 +66,81 @@ fn of(tree: &Tree, runtime: &Runtime) -> (Option<Form>, String, Vec<String>) {
     (form, format!("runtime {name} by its base spec {}", path.display()), gaps)
 }
 
-/// What comes of all its files and of what it presets; of the main file alone where it cannot be asked.
-fn effective(engine: &Engine, tree: &Tree) -> Result<Table, String> {
-    let text = tree.text(&engine.config).map_err(|problem| problem.message)?;
-    let config = engine.config.display().to_string();
-    let answer = engine.program.as_ref().and_then(|program| {
-        let args = ["--config", &config, "config", "dump"];
-        let args = if text.is_some() { &args[..] } else { &args[2..] };
-        run::output(&tree.locate(program).ok()?, args).ok()
-    });
-    let text = answer.or(text).unwrap_or_default();
-    text.parse::<Table>().map_err(|error| format!("{config}: {}", error.message()))
-}
-
-fn is_disabled(table: &Table) -> bool {
-    let disabled = table.get("disabled_plugins").and_then(Value::as_array).into_iter().flatten();
-    disabled.filter_map(Value::as_str).any(|name| name == "cri" || PLUGINS.contains(&name))
-}
-
-fn runtimes(table: &Table) -> Vec<Runtime> {
-    let plugins = table.get("plugins");
-    let containerd = PLUGINS.iter().rev().find_map(|plugin| plugins?.get(plugin)?.get("containerd"));
-    let default = containerd.and_then(|table| table.get("default_runtime_name")?.as_str()).unwrap_or("runc");
-    let all = containerd.and_then(|table| table.get("runtimes")?.as_table()).into_iter().flatten();
-    let path = |value: Option<&Value>| value?.as_str().filter(|text| !text.is_empty()).map(PathBuf::from);
-    all.map(|(name, runtime)| Runtime {
-        name: name.clone(),
-        is_default: name == default,
-        base_spec: path(runtime.get("base_runtime_spec")),
-        binary: path(runtime.get("options").and_then(|options| options.get("BinaryName"))),
-    })
-    .collect()
-}
-
-/// The files of its configuration.
-fn own_files(tree: &Tree, main: &Path) -> Vec<PathBuf> {
-    let mut files = vec![main.to_owned()];
-    let text = tree.text(main).ok().flatten().unwrap_or_default();
-    let table: Table = text.parse().unwrap_or_default();
-    let imports =
-        table.get("imports").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-    let dir = main.parent().unwrap_or(Path::new("/"));
-    let mut patterns: Vec<_> = imports.map(|import| dir.join(import)).collect();
-    patterns.push(Path::new(DROP_INS).join("*.toml"));
-    for pattern in patterns {
-        match (pattern.parent(), pattern.file_name().and_then(|name| name.to_str())) {
-            (Some(dir), Some("*.toml" | "*")) => {
-                let names = tree.names(dir).into_iter().filter(|name| name.ends_with(".toml"));
-                files.extend(names.map(|name| dir.join(name)));
-            }
-            _ => files.push(pattern),
-        }
-    }
-    files
-}
-
 /// The files that can name something of ours: its configuration, and the base specs in that.
 pub(in crate::doctor) fn files(tree: &Tree, state: &State) -> BTreeSet<PathBuf> {
-    let of_engine = state.files.iter().filter(|entry| entry.owner == Owner::Engine(EngineName::Containerd));
-    let mains = of_engine
-        .map(|entry| entry.path.clone())
-        .filter(|path| path.extension().is_some_and(|e| e == "toml"));
-    let mut found: BTreeSet<PathBuf> =
-        mains.chain([MAIN.into()]).flat_map(|main| own_files(tree, &main)).collect();
-    let specs: Vec<_> = found
-        .iter()
-        .filter_map(|path| tree.text(path).ok().flatten()?.parse::<Table>().ok())
-        .flat_map(|table| runtimes(&table))
-        .filter_map(|runtime| runtime.base_spec)
-        .collect();
-    found.extend(specs);
+    let name = EngineName::Containerd;
+    let mains = state.config(name).into_iter().chain([Path::new(name.default_config())]);
+    let mut found = BTreeSet::new();
+    for (path, file) in mains.flat_map(|main| config::each(tree, main)) {
+        found.insert(path);
+        found.extend(file.iter().flat_map(|file| file.runtimes()).filter_map(|runtime| runtime.base_spec));
+    }
     found
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use porthole_registry::hook_entry::{self, HookPath};
+    use porthole_registry::json_edit::Document;
+    use std::fs;
 
-    #[test]
-    fn runtimes_are_found_in_both_versions_of_the_configuration() {
-        for plugin in PLUGINS {
-            let text = format!(
-                "[plugins.'{plugin}'.containerd]\ndefault_runtime_name = 'crun'\n\
-                 [plugins.'{plugin}'.containerd.runtimes.runc]\nbase_runtime_spec = '/b.json'\n\
-                 [plugins.'{plugin}'.containerd.runtimes.crun]\nbase_runtime_spec = ''\noptions.BinaryName = '/g'\n"
-            );
-            let found = runtimes(&text.parse().unwrap());
-            let runc =
-                Runtime { name: "runc".into(), base_spec: Some("/b.json".into()), ..Runtime::default() };
-            let crun = Runtime {
-                name: "crun".into(),
-                is_default: true,
-                binary: Some("/g".into()),
-                ..Runtime::default()
-            };
-            assert!(found.len() == 2 && found.contains(&runc) && found.contains(&crun), "{found:?}");
+    const SPEC: &str = "/etc/porthole/containerd/base-spec.json";
+
+    /// A tree with these files of the configuration, a base spec with the hook, and no containerd that could be asked.
+    fn in_tree<T>(files: &[(&str, &str)], test: impl FnOnce(&Engine, &Tree) -> T) -> T {
+        let root = tempfile::tempdir().unwrap();
+        let mut spec = Document::parse("{}".to_owned()).unwrap();
+        hook_entry::add(
+            &mut spec,
+            &HookPath::parse(Path::new("/usr/libexec/porthole/porthole-hook")).unwrap(),
+        )
+        .unwrap();
+        for (path, text) in files.iter().copied().chain([(SPEC, spec.as_str())]) {
+            let place = root.path().join(path.trim_start_matches('/'));
+            fs::create_dir_all(place.parent().unwrap()).unwrap();
+            fs::write(place, text).unwrap();
         }
-        assert_eq!(runtimes(&Table::new()), []);
+        let tree = Tree::open(root.path()).unwrap();
+        test(&Engine::find(&tree, EngineName::Containerd, None, None).unwrap(), &tree)
     }
 
     #[test]
-    fn a_cri_that_is_switched_off_is_noticed() {
-        let disabled = |text: &str| is_disabled(&text.parse().unwrap());
-        assert!(disabled("disabled_plugins = ['cri']"));
-        assert!(disabled("disabled_plugins = ['io.containerd.grpc.v1.cri']"));
-        assert!(!disabled("disabled_plugins = ['io.containerd.internal.v1.opt']"));
+    fn what_an_imported_file_says_counts_where_containerd_cannot_be_asked() {
+        let main = "version = 3\nimports = ['conf.d/*.toml']\n[plugins.'io.containerd.cri.v1.runtime'.containerd]\n\
+                    runtimes.runc.runtime_type = 'io.containerd.runc.v2'\n\
+                    runtimes.kata.runtime_type = 'io.containerd.kata.v2'\n";
+        let ours = format!(
+            "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]\nbase_runtime_spec = '{SPEC}'\n"
+        );
+        let files = [
+            ("/etc/containerd/config.toml", main),
+            ("/etc/containerd/conf.d/99-porthole.toml", ours.as_str()),
+        ];
+        in_tree(&files, |engine, tree| {
+            let wiring = wiring(engine, tree).unwrap();
+            assert_eq!(wiring.form, Some(Form::Guard));
+            assert!(wiring.how.contains(&format!("runtime runc by its base spec {SPEC}")), "{}", wiring.how);
+            assert!(wiring.how.contains("files alone"), "{}", wiring.how);
+            assert_eq!(wiring.gaps.len(), 1);
+            assert!(wiring.gaps[0].contains("kata") && wiring.gaps[0].contains("leaves as it is"));
+            let named = super::files(tree, &State::default());
+            assert!(files.iter().all(|(path, _)| named.contains(Path::new(path))), "{named:?}");
+            assert!(named.contains(Path::new(SPEC)), "{named:?}");
+        });
+    }
+
+    #[test]
+    fn a_configuration_that_containerd_could_not_read_is_named_and_the_other_files_are_looked_at() {
+        let files = [
+            ("/etc/containerd/config.toml", "version = 2\nimports = ['/etc/containerd/more/*']\n"),
+            ("/etc/containerd/more/a", "version = \n"),
+            ("/etc/containerd/more/b", "version = 2\n"),
+        ];
+        in_tree(&files, |engine, tree| {
+            assert!(wiring(engine, tree).unwrap_err().contains("/etc/containerd/more/a"));
+            let named = super::files(tree, &State::default());
+            assert_eq!(named.len(), 3, "{named:?}");
+        });
     }
 }

@@ -1,10 +1,10 @@
 //! An engine's daemon: which process it is, and when it was started.
 
-use crate::install::engine::{Engine, EngineName};
+use crate::install::engine::{Engine, command_line};
 use porthole_registry::process::Process;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A running daemon.
@@ -30,29 +30,12 @@ pub(super) fn find(engine: &Engine) -> Option<Daemon> {
     let daemons = pids.filter(|pid| {
         let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        comm.trim() == engine.name.daemon() && reads(engine, &words(&line))
+        // Docker starts a containerd with another configuration.
+        let other = command_line::other_config(engine.name, &command_line::words(&line), &engine.config);
+        comm.trim() == engine.name.daemon() && other.is_none()
     });
     // Of several the first: engines start themselves again for what they do beside.
     daemons.filter_map(|pid| Some(Daemon { pid, started: started(pid)? })).min_by_key(|daemon| daemon.started)
-}
-
-fn words(line: &[u8]) -> Vec<String> {
-    line.split(|&byte| byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
-}
-
-/// Whether a daemon with this command line reads the engine's configuration: Docker starts a containerd with another.
-fn reads(engine: &Engine, words: &[String]) -> bool {
-    let names: &[&str] = match engine.name {
-        EngineName::Docker => &["--config-file"],
-        _ => &["--config", "-c"],
-    };
-    let told = words.iter().enumerate().find_map(|(at, word)| match word.split_once('=') {
-        Some((name, value)) if names.contains(&name) => Some(value.to_owned()),
-        None if names.contains(&word.as_str()) => words.get(at + 1).cloned(),
-        _ => None,
-    });
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    told.is_none_or(|told| real(Path::new(&told)) == real(&engine.config))
 }
 
 fn started(pid: i32) -> Option<SystemTime> {
@@ -73,23 +56,6 @@ pub(super) fn newest(files: &[PathBuf]) -> Option<Written> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn engine(name: EngineName, config: &str) -> Engine {
-        Engine { name, version: None, program: None, config: config.into() }
-    }
-
-    #[test]
-    fn a_daemon_that_was_told_another_configuration_is_another_one() {
-        let containerd = engine(EngineName::Containerd, "/etc/containerd/config.toml");
-        let reads = |engine: &Engine, line: &str| reads(engine, &words(line.replace(' ', "\0").as_bytes()));
-        assert!(reads(&containerd, "/usr/bin/containerd"));
-        assert!(reads(&containerd, "containerd --log-level info --config /etc/containerd/config.toml"));
-        assert!(reads(&containerd, "containerd -c=/etc/containerd/config.toml"));
-        assert!(!reads(&containerd, "containerd --config /var/run/docker/containerd/containerd.toml"));
-        let docker = engine(EngineName::Docker, "/etc/docker/daemon.json");
-        assert!(reads(&docker, "dockerd -H fd://"));
-        assert!(!reads(&docker, "dockerd --config-file=/srv/daemon.json"));
-    }
 
     #[test]
     fn a_process_that_was_just_started_is_newer_than_a_file_that_was_there() {

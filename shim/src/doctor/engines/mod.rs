@@ -55,7 +55,8 @@ fn look(setting: &Setting) -> Vec<Check> {
     let state = setting.state();
     let mut checks = Vec::new();
     for name in EngineName::ALL {
-        let found = Engine::find(&setting.tree, name, config_of(&state, name).as_deref(), None);
+        // Where it was installed into, if the operator said that it is elsewhere.
+        let found = Engine::find(&setting.tree, name, state.config(name), None);
         let Some(engine) = found else { continue };
         checks.extend(one(&engine, setting, &state));
     }
@@ -66,19 +67,6 @@ fn look(setting: &Setting) -> Vec<Check> {
     }
     checks.extend(hooks_d::look(setting));
     checks
-}
-
-/// The configuration that was installed into, where the operator said that it is elsewhere.
-fn config_of(state: &State, name: EngineName) -> Option<PathBuf> {
-    use crate::install::edit::Edit;
-    let of_engine = state.files.iter().filter(|entry| entry.owner == Owner::Engine(name));
-    let mut configs = of_engine.filter(|entry| matches!(entry.edit, Edit::Containerd(_) | Edit::Docker(_)));
-    configs.next().map(|entry| entry.path.clone()).filter(|path| !is_drop_in(path))
-}
-
-/// A file that is read besides the main one.
-fn is_drop_in(path: &Path) -> bool {
-    path.parent().and_then(|dir| dir.file_name()).is_some_and(|name| name.to_string_lossy().ends_with(".d"))
 }
 
 fn one(engine: &Engine, setting: &Setting, state: &State) -> Vec<Check> {

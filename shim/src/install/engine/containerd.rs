@@ -1,7 +1,7 @@
 //! containerd: `base_runtime_spec` or `BinaryName` of the runtimes that CRI uses.
 
 mod base_spec;
-mod config;
+pub(crate) mod config;
 mod edit;
 mod running;
 #[cfg(test)]
@@ -67,16 +67,11 @@ pub(super) fn install(engine: &Engine, context: &Context<'_>, plan: &mut Plan) -
     let tree = context.tree;
     let files = config::files(tree, &engine.config)?;
     let major = config::major(engine, &files)?;
-    let asked = Effective::ask(tree, engine)?;
-    let effective = match &asked {
-        Ok(effective) => effective.clone(),
-        Err(why) => {
-            plan.notes.push(format!(
-                "containerd cannot be asked what it reads ({why}): planned from its files alone"
-            ));
-            Effective::guess(&files, major)
-        }
-    };
+    let (effective, unasked) = Effective::find(tree, engine, &files, major)?;
+    if let Some(why) = &unasked {
+        plan.notes
+            .push(format!("containerd cannot be asked what it reads ({why}): planned from its files alone"));
+    }
     if effective.cri_is_disabled() {
         plan.notes.push(
             "containerd: its CRI plugin is disabled, so it runs no pods: nothing to do for it".to_owned(),
@@ -123,8 +118,8 @@ pub(super) fn install(engine: &Engine, context: &Context<'_>, plan: &mut Plan) -
     }
     install.configuration(plan)?;
     install.take_back_the_rest(plan)?;
-    if let Ok(before) = asked {
-        plan.expected = Some(Expected { before, runtimes: install.hooked });
+    if unasked.is_none() {
+        plan.expected = Some(Expected { before: effective, runtimes: install.hooked });
     }
     Ok(())
 }

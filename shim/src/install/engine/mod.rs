@@ -1,5 +1,6 @@
 //! The engines that porthole can be installed for: which are there, what they read, and what they need after a change.
 
+pub(crate) mod command_line;
 pub(crate) mod containerd;
 pub(crate) mod docker;
 pub(crate) mod hooks_d;
@@ -47,6 +48,16 @@ impl EngineName {
             Self::CriO => "crio",
             Self::Podman => "podman",
             Self::Docker => "dockerd",
+        }
+    }
+
+    /// Where its main configuration is, unless the operator says otherwise.
+    pub(crate) const fn default_config(self) -> &'static str {
+        match self {
+            Self::Containerd => "/etc/containerd/config.toml",
+            Self::CriO => "/etc/crio/crio.conf",
+            Self::Podman => "/etc/containers/containers.conf",
+            Self::Docker => "/etc/docker/daemon.json",
         }
     }
 }
@@ -112,7 +123,7 @@ impl Engine {
         version: Option<Version>,
     ) -> Option<Self> {
         let program = tree.program(&[name.daemon()]);
-        let config = config.map_or_else(|| default_config(name).into(), Path::to_owned);
+        let config = config.map_or_else(|| name.default_config().into(), Path::to_owned);
         if program.is_none() && version.is_none() && tree.read(&config).ok().flatten().is_none() {
             return None;
         }
@@ -204,15 +215,6 @@ pub(crate) fn without_default(tree: &Tree, entry: &Entry) -> Result<Option<Conte
             Ok(text.map(|text| content.with_text(text)))
         }
         _ => Ok(None),
-    }
-}
-
-const fn default_config(name: EngineName) -> &'static str {
-    match name {
-        EngineName::Containerd => "/etc/containerd/config.toml",
-        EngineName::CriO => "/etc/crio/crio.conf",
-        EngineName::Podman => "/etc/containers/containers.conf",
-        EngineName::Docker => "/etc/docker/daemon.json",
     }
 }
 

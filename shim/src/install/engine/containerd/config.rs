@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// The shim whose containers take hooks as runc does.
-pub(super) const RUNC_V2: &str = "io.containerd.runc.v2";
+pub(crate) const RUNC_V2: &str = "io.containerd.runc.v2";
 /// The plugin of the CRI's runtimes: in files of version 2, and since.
 const PLUGINS: [&str; 2] = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.runtime"];
 
@@ -22,7 +22,7 @@ pub(super) fn plugin(version: i64) -> &'static str {
 
 /// One file of the configuration.
 #[derive(Debug)]
-pub(super) struct File {
+pub(crate) struct File {
     pub(super) path: PathBuf,
     table: Table,
 }
@@ -37,6 +37,11 @@ impl File {
     pub(super) fn has_plugin(&self) -> bool {
         let plugins = self.table.get("plugins").and_then(Value::as_table);
         plugins.is_some_and(|plugins| PLUGINS.iter().any(|name| plugins.contains_key(*name)))
+    }
+
+    /// The runtimes that it names.
+    pub(crate) fn runtimes(&self) -> Vec<Runtime> {
+        named(&self.table)
     }
 
     /// The paths that it imports; relative ones are from its own directory.
@@ -56,31 +61,41 @@ impl File {
     }
 }
 
-/// The files that containerd reads, in its order: the main one, what that imports, what these import.
-pub(super) fn files(tree: &Tree, main: &Path) -> Result<Vec<File>, Problem> {
-    let mut files: Vec<File> = Vec::new();
+/// The files that containerd reads, in its order: the main one, what that imports, what these import. Of one that it could
+/// not read, why.
+pub(crate) fn each(tree: &Tree, main: &Path) -> Vec<(PathBuf, Result<File, Problem>)> {
+    let mut files: Vec<(PathBuf, _)> = Vec::new();
     let mut pending = VecDeque::from([main.to_owned()]);
     while let Some(path) = pending.pop_front() {
-        if files.iter().any(|file| file.path == path) {
+        if files.iter().any(|(known, _)| *known == path) {
             continue;
         }
-        let Some(text) = tree.text(&path)? else { continue };
-        let broken = |cause: String| {
-            Problem::new(
-                Exit::Failed,
-                format!("{}: {cause}", path.display()),
-                "repair it first: containerd could not start with it; nothing was changed",
-            )
-        };
-        Text::parse(&text).map_err(|error| broken(error.0))?;
-        let table: Table = toml::from_str(&text).map_err(|e| broken(e.message().to_owned()))?;
-        let file = File { path, table };
-        for import in file.imports() {
+        let Some(file) = read(tree, &path).transpose() else { continue };
+        for import in file.iter().flat_map(File::imports) {
             pending.extend(expand(tree, &import));
         }
-        files.push(file);
+        files.push((path, file));
     }
-    Ok(files)
+    files
+}
+
+/// All of them, where all can be read.
+pub(super) fn files(tree: &Tree, main: &Path) -> Result<Vec<File>, Problem> {
+    each(tree, main).into_iter().map(|(_, file)| file).collect()
+}
+
+fn read(tree: &Tree, path: &Path) -> Result<Option<File>, Problem> {
+    let Some(text) = tree.text(path)? else { return Ok(None) };
+    let broken = |cause: String| {
+        Problem::new(
+            Exit::Failed,
+            format!("{}: {cause}", path.display()),
+            "repair it first: containerd could not start with it; nothing was changed",
+        )
+    };
+    Text::parse(&text).map_err(|error| broken(error.0))?;
+    let table: Table = toml::from_str(&text).map_err(|e| broken(e.message().to_owned()))?;
+    Ok(Some(File { path: path.to_owned(), table }))
 }
 
 /// The files that a pattern names, of which only the last component may have `*` in it.
@@ -106,11 +121,11 @@ fn matches(pattern: &str, name: &str) -> bool {
 
 /// A runtime that the CRI can be asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Runtime {
-    pub(super) name: String,
-    pub(super) kind: String,
-    pub(super) base_spec: Option<PathBuf>,
-    pub(super) binary: Option<String>,
+pub(crate) struct Runtime {
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    pub(crate) base_spec: Option<PathBuf>,
+    pub(crate) binary: Option<String>,
 }
 
 /// The configuration that comes of all files and of what containerd presets.
@@ -118,6 +133,19 @@ pub(super) struct Runtime {
 pub(crate) struct Effective(pub(super) Table);
 
 impl Effective {
+    /// What containerd says, or, where it cannot be asked, what its files tell; then with why it cannot.
+    pub(crate) fn find(
+        tree: &Tree,
+        engine: &Engine,
+        files: &[File],
+        major: u32,
+    ) -> Result<(Self, Option<String>), Problem> {
+        Ok(match Self::ask(tree, engine)? {
+            Ok(effective) => (effective, None),
+            Err(why) => (Self::guess(files, major), Some(why)),
+        })
+    }
+
     /// Asks the tree's containerd. Nothing where it cannot be run, and why.
     pub(super) fn ask(tree: &Tree, engine: &Engine) -> Result<Result<Self, String>, Problem> {
         let Some(program) = &engine.program else { return Ok(Err("it is not there".to_owned())) };
@@ -150,7 +178,7 @@ impl Effective {
     }
 
     /// As far as it can be told from the files alone.
-    pub(super) fn guess(files: &[File], major: u32) -> Self {
+    fn guess(files: &[File], major: u32) -> Self {
         let mut all = Table::new();
         for file in files {
             let mut table = file.table.clone();
@@ -167,7 +195,7 @@ impl Effective {
             }
             merge(&mut all, table);
         }
-        if major >= 2 || runtimes(&all).is_none_or(Table::is_empty) {
+        if major >= 2 || named(&all).is_empty() {
             let mut preset = Table::new();
             preset.insert("runtime_type".to_owned(), RUNC_V2.into());
             let version = files.first().map_or(if major < 2 { 2 } else { 3 }, File::version);
@@ -188,7 +216,7 @@ impl Effective {
     }
 
     /// Whether the CRI is switched off, as Docker's own packages do.
-    pub(super) fn cri_is_disabled(&self) -> bool {
+    pub(crate) fn cri_is_disabled(&self) -> bool {
         let disabled = self.0.get("disabled_plugins").and_then(Value::as_array).into_iter().flatten();
         disabled.filter_map(Value::as_str).any(|name| name == "cri" || PLUGINS.contains(&name))
     }
@@ -215,22 +243,13 @@ impl Effective {
     }
 
     /// Every runtime, by name.
-    pub(super) fn runtimes(&self) -> Vec<Runtime> {
-        let text = |table: &Value, key: &str| {
-            table.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
-        };
-        let mut found: Vec<_> = runtimes(&self.0)
-            .into_iter()
-            .flatten()
-            .map(|(name, table)| Runtime {
-                name: name.clone(),
-                kind: text(table, "runtime_type").unwrap_or_default(),
-                base_spec: text(table, "base_runtime_spec").map(PathBuf::from),
-                binary: table.get("options").and_then(|options| text(options, "BinaryName")),
-            })
-            .collect();
-        found.sort_by(|a, b| a.name.cmp(&b.name));
-        found
+    pub(crate) fn runtimes(&self) -> Vec<Runtime> {
+        named(&self.0)
+    }
+
+    /// The runtime of pods that ask for none.
+    pub(crate) fn default_runtime(&self) -> &str {
+        cri(&self.0).and_then(|table| table.get("default_runtime_name")?.as_str()).unwrap_or("runc")
     }
 
     /// The table of a runtime.
@@ -241,10 +260,27 @@ impl Effective {
     }
 }
 
-fn runtimes(table: &Table) -> Option<&Table> {
+/// What the CRI is told of containerd.
+fn cri(table: &Table) -> Option<&Table> {
     let plugins = table.get("plugins")?;
-    let of = |name: &&str| plugins.get(*name)?.get("containerd")?.get("runtimes")?.as_table();
-    PLUGINS.iter().rev().find_map(of)
+    PLUGINS.iter().rev().find_map(|name| plugins.get(*name)?.get("containerd")?.as_table())
+}
+
+fn named(table: &Table) -> Vec<Runtime> {
+    let text = |table: &Value, key: &str| {
+        table.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+    };
+    let all = cri(table).and_then(|table| table.get("runtimes")?.as_table()).into_iter().flatten();
+    let mut found: Vec<_> = all
+        .map(|(name, table)| Runtime {
+            name: name.clone(),
+            kind: text(table, "runtime_type").unwrap_or_default(),
+            base_spec: text(table, "base_runtime_spec").map(PathBuf::from),
+            binary: table.get("options").and_then(|options| text(options, "BinaryName")),
+        })
+        .collect();
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
 }
 
 fn merge(into: &mut Table, from: Table) {
@@ -257,7 +293,7 @@ fn merge(into: &mut Table, from: Table) {
 }
 
 /// The version to plan for: the program's, else what the files tell.
-pub(super) fn major(engine: &Engine, files: &[File]) -> Result<u32, Problem> {
+pub(crate) fn major(engine: &Engine, files: &[File]) -> Result<u32, Problem> {
     match (engine.version, files.first().map(File::version)) {
         (Some(Version { major, .. }), _) => Ok(major),
         (None, Some(3..)) => Ok(2),

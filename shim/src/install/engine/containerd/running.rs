@@ -3,7 +3,7 @@
 
 use super::config::Effective;
 use crate::exit::Exit;
-use crate::install::engine::{Engine, EngineName};
+use crate::install::engine::{Engine, EngineName, command_line};
 use crate::install::guard;
 use crate::install::run;
 use crate::install::state::{Entry, State};
@@ -88,17 +88,7 @@ fn started(pid: u32) -> Option<SystemTime> {
 pub(super) fn other_config(effective: &Effective, config: &Path) -> Option<PathBuf> {
     let pid = daemon(&effective.address()).ok()?;
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let words: Vec<_> =
-        line.split(|&byte| byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
-    let told = words.iter().enumerate().find_map(|(at, word)| {
-        match word.strip_prefix('-')?.trim_start_matches('-') {
-            "config" | "c" => words.get(at + 1).cloned(),
-            option => option.strip_prefix("config=").or_else(|| option.strip_prefix("c=")).map(str::to_owned),
-        }
-    })?;
-    let told = PathBuf::from(told);
-    let same = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    (same(&told) != same(config)).then_some(told)
+    command_line::other_config(EngineName::Containerd, &command_line::words(&line), config)
 }
 
 /// Why a guard has to stay: containerd, or a container, would still call it.

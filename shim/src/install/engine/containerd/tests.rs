@@ -1,6 +1,6 @@
 //! Configurations as sites write them: what is ours gets in, is what containerd would read, and goes without a trace.
 
-use super::config::{Effective, RUNC_V2, plugin};
+use super::config::{Effective, RUNC_V2, Runtime, plugin};
 use super::edit::{ConfigEdit, Wanted};
 use super::text::Text;
 use toml::Table;
@@ -228,5 +228,28 @@ fn what_containerd_says_is_read_in_every_version() {
         );
         assert!(!effective.cri_is_disabled());
     }
-    assert!(Effective(parse("disabled_plugins = ['cri']")).cri_is_disabled());
+    let disabled = |text: &str| Effective(parse(text)).cri_is_disabled();
+    assert!(disabled("disabled_plugins = ['cri']"));
+    assert!(disabled("disabled_plugins = ['io.containerd.grpc.v1.cri']"));
+    assert!(!disabled("disabled_plugins = ['io.containerd.internal.v1.opt']"));
+}
+
+#[test]
+fn runtimes_and_the_default_one_are_found_in_both_versions_of_the_configuration() {
+    for version in [2, 3] {
+        let plugin = plugin(version);
+        let effective = Effective(parse(&format!(
+            "[plugins.'{plugin}'.containerd]\ndefault_runtime_name = 'crun'\n\
+             [plugins.'{plugin}'.containerd.runtimes.runc]\nbase_runtime_spec = '/b.json'\n\
+             [plugins.'{plugin}'.containerd.runtimes.crun]\nbase_runtime_spec = ''\noptions.BinaryName = '/g'\n"
+        )));
+        let named =
+            |name: &str| Runtime { name: name.into(), kind: String::new(), base_spec: None, binary: None };
+        let crun = Runtime { binary: Some("/g".into()), ..named("crun") };
+        let runc = Runtime { base_spec: Some("/b.json".into()), ..named("runc") };
+        assert_eq!(effective.runtimes(), [crun, runc]);
+        assert_eq!(effective.default_runtime(), "crun");
+    }
+    let empty = Effective(Table::new());
+    assert_eq!((empty.runtimes(), empty.default_runtime()), (Vec::new(), "runc"));
 }

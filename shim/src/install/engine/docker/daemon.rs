@@ -3,6 +3,7 @@
 use super::config::{Config, NAME};
 use super::info::{self, Info};
 use crate::exit::Exit;
+use crate::install::engine::command_line::{values, words};
 use crate::problem::Problem;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
@@ -47,8 +48,7 @@ impl Daemon {
         if comm.trim_end() != "dockerd" || ended != 0 {
             return Ok(None);
         }
-        let words = command.split(|&byte| byte == 0).skip(1).filter(|word| !word.is_empty());
-        let words: Vec<_> = words.map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+        let words = words(&command);
         let socket = socket(config, &words)?;
         Ok(Some(Self { pidfd, words, socket }))
     }
@@ -128,20 +128,6 @@ fn socket(config: &Config, words: &[String]) -> Result<PathBuf, Problem> {
     let mut hosts = hosts.chain(values(words, &["--host", "-H"]));
     let path = hosts.find_map(|host| host.strip_prefix("unix://")).filter(|path| path.starts_with('/'));
     Ok(path.unwrap_or(SOCKET).into())
-}
-
-/// The values of options on a command line: `--name VALUE`, `--name=VALUE`, `-n VALUE`, `-nVALUE`.
-pub(super) fn values<'a>(words: &'a [String], names: &'a [&str]) -> impl Iterator<Item = &'a str> {
-    words.iter().enumerate().filter_map(move |(at, word)| {
-        names.iter().find_map(|name| match word.strip_prefix(name)? {
-            "" => words.get(at + 1).map(String::as_str),
-            rest => match rest.strip_prefix('=') {
-                Some(value) => Some(value),
-                None if !name.starts_with("--") => Some(rest),
-                None => None,
-            },
-        })
-    })
 }
 
 /// Options that cannot be together with what has to be in the configuration file; or another file than that.

@@ -6,20 +6,20 @@ use std::path::{Path, PathBuf};
 
 /// A mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mount {
-    pub(super) point: PathBuf,
+pub(crate) struct Mount {
+    pub(crate) point: PathBuf,
     /// What is mounted there is seen in its peers.
-    pub(super) is_shared: bool,
+    pub(crate) is_shared: bool,
     /// Type of its file system.
-    pub(super) kind: String,
+    pub(crate) kind: String,
 }
 
 /// All mounts of this mount namespace, oldest first.
-pub(super) fn read() -> std::io::Result<Vec<Mount>> {
+pub(crate) fn read() -> std::io::Result<Vec<Mount>> {
     Ok(parse(&std::fs::read("/proc/self/mountinfo")?))
 }
 
-pub(super) fn parse(text: &[u8]) -> Vec<Mount> {
+fn parse(text: &[u8]) -> Vec<Mount> {
     text.split(|&byte| byte == b'\n').filter_map(line).collect()
 }
 
@@ -55,8 +55,14 @@ fn unescape(text: &[u8]) -> PathBuf {
     OsString::from_vec(bytes).into()
 }
 
+/// Where file systems of these types are mounted.
+pub(crate) fn of_kinds(mounts: &[Mount], kinds: &[&str]) -> Vec<PathBuf> {
+    let mounts = mounts.iter().filter(|mount| kinds.contains(&mount.kind.as_str()));
+    mounts.map(|mount| mount.point.clone()).collect()
+}
+
 /// The mount that a path is on, and whether the path is its root: the last mount there hides those before it.
-pub(super) fn of<'m>(mounts: &'m [Mount], path: &Path) -> Option<(&'m Mount, bool)> {
+pub(crate) fn of<'m>(mounts: &'m [Mount], path: &Path) -> Option<(&'m Mount, bool)> {
     let longest = mounts
         .iter()
         .filter(|mount| path.starts_with(&mount.point))
@@ -85,6 +91,17 @@ mod tests {
         assert_eq!((mounts[0].is_shared, mounts[0].kind.as_str()), (false, "ext4"));
         assert_eq!(mounts[3].point, Path::new("/run/netns/a b"));
         assert_eq!((mounts[3].is_shared, mounts[3].kind.as_str()), (true, "nsfs"));
+    }
+
+    #[test]
+    fn file_systems_are_found_by_type_whatever_the_optional_fields() {
+        let mounts = parse(
+            b"22 1 0:20 / /c rw - tmpfs tmpfs rw\n\
+            23 22 0:21 / /c/cpu rw shared:5 - cgroup cgroup rw,cpu\n\
+            24 22 0:22 / /c/unified rw shared:6 master:1 - cgroup2 cgroup2 rw\n",
+        );
+        assert_eq!(of_kinds(&mounts, &["cgroup", "cgroup2"]), ["/c/cpu", "/c/unified"].map(Path::new));
+        assert_eq!(of_kinds(&mounts, &["cgroup2"]), [Path::new("/c/unified")]);
     }
 
     #[test]

@@ -1,0 +1,66 @@
+//! What a daemon was told when it was started: the words of its command line, and the options among them.
+
+use super::EngineName;
+use std::path::{Path, PathBuf};
+
+/// The words of `/proc/PID/cmdline` but the first, which is the daemon's own name.
+pub(crate) fn words(cmdline: &[u8]) -> Vec<String> {
+    let words = cmdline.split(|&byte| byte == 0).skip(1).filter(|word| !word.is_empty());
+    words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+}
+
+/// The values of options on a command line: `--name VALUE`, `--name=VALUE`, `-n VALUE`, `-nVALUE`.
+pub(super) fn values<'a>(words: &'a [String], names: &'a [&str]) -> impl Iterator<Item = &'a str> {
+    words.iter().enumerate().filter_map(move |(at, word)| {
+        names.iter().find_map(|name| match word.strip_prefix(name)? {
+            "" => words.get(at + 1).map(String::as_str),
+            rest => match rest.strip_prefix('=') {
+                Some(value) => Some(value),
+                None if !name.starts_with("--") => Some(rest),
+                None => None,
+            },
+        })
+    })
+}
+
+/// Another configuration than `config` that an engine's daemon was told to read.
+pub(crate) fn other_config(engine: EngineName, words: &[String], config: &Path) -> Option<PathBuf> {
+    let names: &[&str] = match engine {
+        EngineName::Docker => &["--config-file"],
+        // containerd takes every option with one dash or two.
+        _ => &["--config", "-config", "-c"],
+    };
+    let told = PathBuf::from(values(words, names).next()?);
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    (real(&told) != real(config)).then_some(told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_was_told_another_configuration_is_known_in_every_spelling() {
+        let other = |engine, line: &str, config: &str| {
+            other_config(engine, &words(line.replace(' ', "\0").as_bytes()), Path::new(config)).is_some()
+        };
+        let config = "/etc/containerd/config.toml";
+        for (line, is_other) in [
+            ("/usr/bin/containerd", false),
+            ("containerd --log-level info --config /etc/containerd/config.toml", false),
+            ("containerd -c=/etc/containerd/config.toml", false),
+            ("containerd --config /var/run/docker/containerd/containerd.toml", true),
+            ("containerd -config=/srv/c.toml", true),
+            ("containerd -config /srv/c.toml", true),
+            ("containerd -c /srv/c.toml", true),
+        ] {
+            assert_eq!(other(EngineName::Containerd, line, config), is_other, "{line}");
+        }
+        assert!(!other(EngineName::Docker, "dockerd -H fd://", "/etc/docker/daemon.json"));
+        assert!(other(
+            EngineName::Docker,
+            "dockerd --config-file=/srv/daemon.json",
+            "/etc/docker/daemon.json"
+        ));
+    }
+}
