@@ -36,6 +36,11 @@ use output::Format;
 use porthole_registry::config::Config;
 use problem::Problem;
 
+/// musl's own takes a mapping from the kernel, and gives it back, for every few allocations: two thirds of the system calls
+/// of an `exec` before it does anything, and a lock that threads wait for.
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 /// Runs the command; see `sys` for who calls it.
 fn main_status() -> ExitCode {
     // A reader that has gone is an error of the write, not the end of the process.

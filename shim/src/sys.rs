@@ -91,8 +91,8 @@ pub(crate) fn fork_without_copy(mut child: impl FnMut() -> u8) -> io::Result<Pid
     one_thread()?;
     let entry = entry_of(&child);
     // Taken from the kernel page by page as it is used. Sixteen bytes are what the ABI wants a stack aligned to.
-    let mut stack = vec![std::mem::MaybeUninit::<u128>::uninit(); STACK / size_of::<u128>()];
-    let top = stack.as_mut_ptr_range().end;
+    let mut stack = Vec::<u128>::with_capacity(STACK / size_of::<u128>());
+    let top = stack.spare_capacity_mut().as_mut_ptr_range().end;
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     // SAFETY: `top` is the aligned end of a buffer that lives until after the call, and nothing else uses it: stacks
     // grow down. The closure outlives the child's use of this memory, since CLONE_VFORK suspends this process, whose
