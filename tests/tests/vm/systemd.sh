@@ -114,7 +114,8 @@ sentence 'rsyslogd runs' '0 active' systemctl is-active rsyslog
 sentence 'a command runs for it' '0 ' porthole exec web-0 -- true
 wait_for grep -q 'end shop/web-0/app' /var/log/auth.log
 sentence 'rsyslogd has it in authlog under its name' \
-    '0 *porthole[[][1-9]*[]]: [[]porthole@32473 *event="end"*[]] end shop/web-0/app by root' tail -n 1 /var/log/auth.log
+    '0 *porthole[[][1-9]*[]]: [[]porthole@32473 *event="end"*[]] end shop/web-0/app by root' \
+    grep 'end shop/web-0/app' /var/log/auth.log
 mkdir /run/alone
 cat >/run/alone/conf <<'CONF'
 module(load="imuxsock" SysSock.Use="off")
@@ -123,10 +124,12 @@ template(name="parts" type="string" string="%programname%|%procid%|%syslogfacili
 *.* action(type="omfile" file="/run/alone/out" template="parts")
 CONF
 rsyslogd -f /run/alone/conf -i /run/alone/pid
+wait_for test -S /run/alone/log
 ln -sfn /run/alone/log /dev/log
 sentence 'a command runs for it alone' '0 ' porthole exec web-0 -- true
 wait_for grep -q 'end shop/web-0/app' /run/alone/out
-sentence 'rsyslogd by itself tells its parts' '0 porthole|[1-9]*|authpriv|notice| [[]porthole@32473 *by root' tail -n 1 /run/alone/out
+sentence 'rsyslogd by itself tells its parts' '0 porthole|[1-9]*|authpriv|notice| [[]porthole@32473 *by root' \
+    grep 'end shop/web-0/app' /run/alone/out
 ln -sfn /run/systemd/journal/dev-log /dev/log
 kill "$(cat /run/alone/pid)"
 
@@ -142,6 +145,12 @@ systemctl daemon-reload
 systemctl daemon-reexec
 sentence 'systemd leaves them alone' '0 512 1073741824 0 50' limits
 sentence 'the command dies with porthole' '0 ' dies
+in_it() { porthole exec "$@" web-0 -- /bin/busybox cat /proc/self/cgroup; }
+sentence 'nobody waits for it and it has a cgroup all the same' '0 0::/porthole/free-*' in_it -F
+sentence 'with a pid namespace it has a cgroup of its own' '0 0::/porthole/exec-*' in_it -p
+# Seen from the targets cgroup namespace.
+sentence 'with all namespaces it has a cgroup of its own' '0 0::/../porthole/exec-*' in_it -a
+sentence 'the targets cgroup is joined with all namespaces' '0 0::/' in_it -a --cgroup target
 sentence 'the targets cgroup is joined on request' '0 0::/web-0' \
     porthole exec --cgroup target web-0 -- cat /proc/self/cgroup
 profile small "memory = '16MiB'"
@@ -158,14 +167,32 @@ sentence 'it gets no further' '0 ' sh -c "[ \$(cat $bomb/pids.current) -le 20 ]"
 sentence 'the machine goes on' '0 running' systemctl is-system-running
 kill -TERM "$porthole"
 sentence 'it ends with exec' '0 ' wait_for missing "$bomb"
-leave() { porthole exec web-0 -- sh -c '(trap "" TERM HUP; setsid sleep 4711 >/dev/null 2>&1 &); exit 3'; }
+leave() { porthole exec "$@" web-0 -- sh -c '(trap "" TERM HUP; setsid sleep 4711 >/dev/null 2>&1 &); exit 3'; }
 sentence 'a command leaves something in the background' '3 ' leave
+sentence 'one with a pid namespace does' '3 ' leave -p
+sentence 'one with all capabilities does' '3 ' leave --profile sysadmin
 sentence 'that has ended with it' '1 ' sh -c 'grep -al 471[1] /proc/[0-9]*/cmdline'
 start porthole exec web-0 -- sh -c 'setsid sleep 2000 & exec sleep 1000'
 abandoned=$(own)
 sentence 'porthole is killed' '0 ' dies
-sentence 'the next exec runs' '0 ' porthole exec web-0 -- sleep 0.5
-sentence 'it has ended what the killed one left' '0 ' missing "$abandoned"
+# Which does not wait for one that is slow to die.
+swept() { porthole exec web-0 -- true && missing "$abandoned"; }
+sentence 'a later exec ends what the killed one left' '0 ' wait_for swept
+many() {
+    pids=
+    for _ in $(seq 20); do
+        porthole exec web-0 -- sh -c 'exec grep -q ::/porthole/exec- /proc/self/cgroup' &
+        pids="$pids $!"
+    done
+    for pid in $pids; do wait "$pid" || return; done
+}
+sentence 'twenty at once have one each' '0 ' many
+sentence 'a timeout ends a command' '124 *' porthole exec --timeout 300ms web-0 -- sleep 1000
+detached=$(porthole exec --detach web-0 -- sh -c 'exec sleep 1000 >/dev/null 2>&1')
+sentence 'a detached command runs on in a cgroup' '0 0::/porthole/free-*' cat "/proc/$detached/cgroup"
+kill -9 "$detached"
+wait_for missing "/proc/$detached"
+sentence 'an exec after its end runs' '0 ' porthole exec web-0 -- true
 sentence 'no cgroup is left' '2 *No such file*' left
 
 # --- no loop, no failure -----------------------------------------------------
