@@ -1,16 +1,17 @@
-//! One line in the system log for every start, refusal and end of an exec: RFC 5424, with structured data.
+//! One line in the system log for every start, refusal and end of an exec, with the structured data of RFC 5424.
 
 use crate::exec::{Caller, ExecError, Plan, Request, Target};
 use crate::output;
 use porthole_registry::text::is_deceptive;
 use rustix::stdio::{stderr, stdin};
 use rustix::termios::{isatty, ttyname};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use syslog::{Facility, Formatter5424, Logger, LoggerBackend};
+use syslog::{Facility, Formatter5424, LogFormat, Logger, LoggerBackend, Severity};
 
 const SOCKET: &str = "/dev/log";
 /// The name of our structured data. The number is the one that RFC 5612 sets aside for examples: a tool without a
@@ -23,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is told, and to whom: one socket, opened before anything is entered.
 pub(crate) struct Log {
-    logger: io::Result<Logger<LoggerBackend, Formatter5424>>,
+    logger: io::Result<Logger<LoggerBackend, Format>>,
     fields: Vec<(&'static str, String)>,
     began: Instant,
 }
@@ -122,7 +123,7 @@ impl Log {
             Ok(logger) => logger,
             Err(error) => return Err(io::Error::new(error.kind(), error.to_string())),
         };
-        let mut data = std::collections::BTreeMap::new();
+        let mut data = BTreeMap::new();
         data.insert("event".to_owned(), event.name().to_owned());
         for (name, value) in self.fields.iter().chain(more) {
             data.insert((*name).to_owned(), cut(value));
@@ -130,7 +131,7 @@ impl Log {
         let of = |name: &str| data.get(name).map_or("-", String::as_str);
         let who = if data.contains_key("user") { of("user") } else { of("uid") };
         let text = format!("{} {} by {who}", event.name(), of("target"));
-        let message = (event as u32, [(SD_ID.to_owned(), data)].into(), text);
+        let message = ([(SD_ID.to_owned(), data)].into(), text);
         let sent = match event {
             Event::Refused => logger.warning(message),
             Event::Exec | Event::End => logger.notice(message),
@@ -142,12 +143,12 @@ impl Log {
     }
 }
 
-/// What happened; its number is the MSGID.
+/// What happened.
 #[derive(Clone, Copy)]
 enum Event {
-    Exec = 1,
-    Refused = 2,
-    End = 3,
+    Exec,
+    Refused,
+    End,
 }
 
 impl Event {
@@ -160,19 +161,39 @@ impl Event {
     }
 }
 
-fn connect() -> io::Result<Logger<LoggerBackend, Formatter5424>> {
+fn connect() -> io::Result<Logger<LoggerBackend, Format>> {
     let socket = UnixDatagram::unbound()?;
     socket.connect(SOCKET)?;
     socket.set_write_timeout(Some(PATIENCE))?;
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let host: String = host.chars().filter(char::is_ascii_graphic).take(255).collect();
-    let formatter = Formatter5424 {
+    let format = Format(Formatter5424 {
         facility: Facility::LOG_AUTHPRIV,
-        hostname: Some(if host.is_empty() { "-".to_owned() } else { host }),
+        hostname: None,
         process: "porthole".to_owned(),
         pid: std::process::id(),
-    };
-    Ok(Logger::new(LoggerBackend::Unix(socket), formatter))
+    });
+    Ok(Logger::new(LoggerBackend::Unix(socket), format))
+}
+
+/// Parameters and their values, by the name of the element.
+type StructuredData = BTreeMap<String, BTreeMap<String, String>>;
+
+/// What syslog(3) writes before a message, and the structured data as the first part of that. Whoever listens on
+/// `/dev/log` takes nothing else apart: of a whole line of RFC 5424 journald keeps no identifier, and to rsyslogd the
+/// name of the program is `1`. The time is theirs to tell.
+struct Format(Formatter5424);
+
+impl LogFormat<(StructuredData, String)> for Format {
+    fn format<W: io::Write>(
+        &self,
+        to: &mut W,
+        severity: Severity,
+        (data, text): (StructuredData, String),
+    ) -> syslog::Result<()> {
+        let Formatter5424 { facility, process, pid, .. } = &self.0;
+        let priority = *facility as u8 | severity as u8;
+        let data = self.0.format_5424_structured_data(data);
+        write!(to, "<{priority}>{process}[{pid}]: {data} {text}").map_err(syslog::Error::Write)
+    }
 }
 
 /// For whoever sits there. A program that reads stderr asked for what the command says, and for nothing of ours.

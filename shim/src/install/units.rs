@@ -103,6 +103,9 @@ pub(super) fn reload(tree: &Tree, plan: &Plan) -> Result<(), Problem> {
     }
     systemctl(&["daemon-reload"])?;
     if units(plan).any(|change| change.after.is_none()) {
+        // One that had failed would be listed for ever. Of one that had not, systemctl says that it knows none.
+        let names = UNITS.map(|unit| unit.name);
+        let _ = systemctl(&[&["reset-failed"], &names[..]].concat());
         return Ok(());
     }
     let names: Vec<_> = UNITS.iter().filter(|unit| unit.wanted_by.is_some()).map(|unit| unit.name).collect();

@@ -18,7 +18,7 @@ sentence() {
 
 # container RUNTIME NAME EDIT…: pod shop/NAME, which sleeps and is registered by the hook; EDIT are sed's, of config.json.
 container() {
-    runtime=$1 name=$2 dir=$lab/$2 hook=/usr/libexec/porthole/porthole-hook
+    runtime=$1 name=$2 dir=$lab/$2 hook=${HOOK:-/usr/libexec/porthole/porthole-hook}
     shift 2
     mkdir -p "$dir/rootfs/bin" && cp /bin/busybox "$dir/rootfs/bin/" && echo "of $name" >"$dir/rootfs/secret" || return
     entry() {
@@ -34,6 +34,15 @@ container() {
         -e "1s#{#{\"hooks\": $(echo "$hooks" | sed 's/&/\\&/g'), \"annotations\": {$pod},#" "$dir/config.json" || return
     $runtime --log "$dir/log" run --detach --pid-file "$dir/pid" --bundle "$dir" "$name" </dev/null >/dev/null 2>&1 ||
         { cat "$dir/log"; return 1; }
+}
+
+# wait_for COMMAND…: until it succeeds.
+wait_for() {
+    for _ in $(seq 150); do
+        ! "$@" >/dev/null 2>&1 || return 0
+        sleep 0.2
+    done
+    return 1
 }
 
 pid_of() { cat "$lab/$1/pid"; }

@@ -1,5 +1,6 @@
-//! What only a kernel with SELinux or AppArmor can show, on several kernels, each in a virtual machine of its own: the
-//! scripts beside this file run inside, and say `PASS` or `FAIL` of every sentence in them.
+//! What only a kernel with SELinux or AppArmor can show, on several kernels, and what only a machine can whose first process
+//! is systemd, each in a virtual machine of its own: the scripts beside this file run inside, and say `PASS` or `FAIL` of
+//! every sentence in them.
 
 #![allow(clippy::unwrap_used, reason = "what fails here is the test")]
 
@@ -37,6 +38,9 @@ fn holds(kernel: &str, security: &str, script: &str) {
     let scratch = tempfile::tempdir().unwrap();
     let mut run = Command::new(root().join("tests/lab/vm/run"));
     run.args(["--kernel", kernel, "--security", security]);
+    if script == "systemd.sh" {
+        run.arg("--systemd");
+    }
     let add = |run: &mut Command, from: &str, to: &str| {
         run.arg("--add").arg(format!("{from}:{to}"));
     };
@@ -100,4 +104,10 @@ fn apparmor_confines_commands_on_linux_6_1() {
 fn apparmor_confines_commands_on_linux_6_12() {
     requires!(vm_6_12);
     holds("6.12", "apparmor", "apparmor.sh");
+}
+
+#[test]
+fn systemd_runs_the_units_and_leaves_commands_their_bounds() {
+    requires!(vm_6_12, systemd);
+    holds("6.12", "apparmor", "systemd.sh");
 }
