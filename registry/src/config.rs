@@ -1,6 +1,7 @@
 //! `/etc/porthole/config.toml`: every key has a default, and a wrong one costs only itself.
 
 use crate::adopt::{Engines, StateKind};
+use crate::audit::Audit;
 use crate::bounds::Bounds;
 use crate::hidden::Hidden;
 use crate::naming::Template;
@@ -39,8 +40,8 @@ pub struct Config {
     pub pin_name: Template,
     /// Where engines keep their state, for adoption.
     pub engines: Engines,
-    /// Whether `exec` runs nothing that the system log does not take.
-    pub audit_required: bool,
+    /// What `exec` writes to the system log.
+    pub audit: Audit,
     /// What a command of `porthole exec` may use up.
     pub exec: Bounds,
     /// What of the host commands do not see.
@@ -56,7 +57,7 @@ impl Default for Config {
             on_error: OnError::Ignore,
             pin_name: Template::default(),
             engines: Engines::default(),
-            audit_required: false,
+            audit: Audit::default(),
             exec: Bounds::default(),
             hidden: Hidden::default(),
         }
@@ -156,11 +157,7 @@ impl Config {
             }
             "audit" => {
                 for (key, value) in value.as_table().ok_or("audit: expected a table")? {
-                    match (key.as_str(), value.as_bool()) {
-                        ("required", Some(required)) => self.audit_required = required,
-                        ("required", None) => return Err("audit.required: expected true or false".into()),
-                        _ => return Err(format!("audit.{key}: unknown key")),
-                    }
+                    self.audit.set(key, value).map_err(|e| format!("audit.{key}: {e}"))?;
                 }
             }
             _ => return Err(format!("{key}: unknown key")),
@@ -193,6 +190,7 @@ fn read(path: &Path) -> std::io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::Format;
     use crate::bounds::Cgroup;
 
     #[test]
@@ -202,13 +200,13 @@ mod tests {
 
     #[test]
     fn every_key_is_read() {
-        let text = "run_dir = '/r'\nnetns_dir = '/n'\ndeadline_ms = 250\non_error = 'fail'\n[pin]\nname = '{namespace}.{pod}'\n[audit]\nrequired = true\n[exec]\ncgroup = 'target'\npids = 9\nmemory = '64MiB'\ncpu_weight = 7";
+        let text = "run_dir = '/r'\nnetns_dir = '/n'\ndeadline_ms = 250\non_error = 'fail'\n[pin]\nname = '{namespace}.{pod}'\n[audit]\nrequired = true\nformat = 'rfc5424'\n[exec]\ncgroup = 'target'\npids = 9\nmemory = '64MiB'\ncpu_weight = 7";
         let (config, problems) = Config::parse(text);
         assert_eq!(problems, Vec::<String>::new());
         assert_eq!((config.run_dir, config.netns_dir), ("/r".into(), "/n".into()));
         assert_eq!((config.deadline, config.on_error), (Duration::from_millis(250), OnError::Fail));
         assert_eq!(config.pin_name, Template::parse("{namespace}.{pod}").unwrap());
-        assert!(config.audit_required);
+        assert_eq!(config.audit, Audit { required: true, format: Format::Rfc5424 });
         let wanted = Bounds { cgroup: Cgroup::Target, pids: 9, memory: 64 << 20, cpu_weight: 7 };
         assert_eq!(config.exec, wanted);
     }

@@ -2,6 +2,7 @@
 
 use crate::exec::{Caller, ExecError, Plan, Request, Target};
 use crate::output;
+use porthole_registry::audit::Format;
 use porthole_registry::text::is_deceptive;
 use rustix::stdio::{stderr, stdin};
 use rustix::termios::{isatty, ttyname};
@@ -24,14 +25,20 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is told, and to whom: one socket, opened before anything is entered.
 pub(crate) struct Log {
-    logger: io::Result<Logger<LoggerBackend, Format>>,
+    logger: io::Result<Logger<LoggerBackend, Formatter>>,
     fields: Vec<(&'static str, String)>,
     began: Instant,
 }
 
 impl Log {
     /// With all that is true of both the start and the end.
-    pub(crate) fn open(caller: &Caller, request: &Request, target: &Target, plan: &Plan) -> Self {
+    pub(crate) fn open(
+        format: Format,
+        caller: &Caller,
+        request: &Request,
+        target: &Target,
+        plan: &Plan,
+    ) -> Self {
         let mut fields = Vec::with_capacity(24);
         let invoker = &caller.invoker;
         let mut field = |name, value: String| fields.push((name, value));
@@ -81,7 +88,7 @@ impl Log {
             field("record", escape(path.as_os_str().as_bytes()));
         }
         field("policy", escape_text(&plan.policy.by()));
-        Self { logger: connect(), fields, began: Instant::now() }
+        Self { logger: connect(format), fields, began: Instant::now() }
     }
 
     /// It was asked for, and is not done.
@@ -131,7 +138,7 @@ impl Log {
         let of = |name: &str| data.get(name).map_or("-", String::as_str);
         let who = if data.contains_key("user") { of("user") } else { of("uid") };
         let text = format!("{} {} by {who}", event.name(), of("target"));
-        let message = ([(SD_ID.to_owned(), data)].into(), text);
+        let message = (event, [(SD_ID.to_owned(), data)].into(), text);
         let sent = match event {
             Event::Refused => logger.warning(message),
             Event::Exec | Event::End => logger.notice(message),
@@ -143,12 +150,12 @@ impl Log {
     }
 }
 
-/// What happened.
+/// What happened; its number is the MSGID of RFC 5424.
 #[derive(Clone, Copy)]
 enum Event {
-    Exec,
-    Refused,
-    End,
+    Exec = 1,
+    Refused = 2,
+    End = 3,
 }
 
 impl Event {
@@ -161,37 +168,45 @@ impl Event {
     }
 }
 
-fn connect() -> io::Result<Logger<LoggerBackend, Format>> {
+fn connect(format: Format) -> io::Result<Logger<LoggerBackend, Formatter>> {
     let socket = UnixDatagram::unbound()?;
     socket.connect(SOCKET)?;
     socket.set_write_timeout(Some(PATIENCE))?;
-    let format = Format(Formatter5424 {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let host: String = host.chars().filter(char::is_ascii_graphic).take(255).collect();
+    let whole = Formatter5424 {
         facility: Facility::LOG_AUTHPRIV,
-        hostname: None,
+        hostname: Some(if host.is_empty() { "-".to_owned() } else { host }),
         process: "porthole".to_owned(),
         pid: std::process::id(),
-    });
-    Ok(Logger::new(LoggerBackend::Unix(socket), format))
+    };
+    Ok(Logger::new(LoggerBackend::Unix(socket), Formatter { format, whole }))
 }
 
 /// Parameters and their values, by the name of the element.
 type StructuredData = BTreeMap<String, BTreeMap<String, String>>;
 
-/// What syslog(3) writes before a message, and the structured data as the first part of that. Whoever listens on
-/// `/dev/log` takes nothing else apart: of a whole line of RFC 5424 journald keeps no identifier, and to rsyslogd the
-/// name of the program is `1`. The time is theirs to tell.
-struct Format(Formatter5424);
+/// Unless it is to be the whole line of RFC 5424: what syslog(3) writes before a message, and the structured data as the
+/// first part of that. Whoever listens on `/dev/log` takes nothing else apart, unless told to: of a whole line journald
+/// keeps no identifier, and to rsyslogd the name of the program is `1`. The time is theirs to tell.
+struct Formatter {
+    format: Format,
+    whole: Formatter5424,
+}
 
-impl LogFormat<(StructuredData, String)> for Format {
+impl LogFormat<(Event, StructuredData, String)> for Formatter {
     fn format<W: io::Write>(
         &self,
         to: &mut W,
         severity: Severity,
-        (data, text): (StructuredData, String),
+        (event, data, text): (Event, StructuredData, String),
     ) -> syslog::Result<()> {
-        let Formatter5424 { facility, process, pid, .. } = &self.0;
+        if self.format == Format::Rfc5424 {
+            return self.whole.format(to, severity, (event as u32, data, text));
+        }
+        let Formatter5424 { facility, process, pid, .. } = &self.whole;
         let priority = *facility as u8 | severity as u8;
-        let data = self.0.format_5424_structured_data(data);
+        let data = self.whole.format_5424_structured_data(data);
         write!(to, "<{priority}>{process}[{pid}]: {data} {text}").map_err(syslog::Error::Write)
     }
 }

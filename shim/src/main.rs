@@ -134,7 +134,7 @@ fn exec(
     let format = if settings.json { Format::Json } else { Format::Table };
     let settings = exec::Settings {
         run_dir: config.run_dir,
-        audit_required: config.audit_required,
+        audit: config.audit,
         bounds: config.exec,
         hidden: config.hidden,
         ..settings

@@ -98,8 +98,8 @@ pub(crate) struct Settings {
     pub(crate) json: bool,
     /// `policy.toml`
     pub(crate) policy: PathBuf,
-    /// Whether nothing runs that the system log does not take.
-    pub(crate) audit_required: bool,
+    /// What the system log is told.
+    pub(crate) audit: porthole_registry::audit::Audit,
 }
 
 /// Where nothing may run that is not logged.
@@ -134,7 +134,7 @@ pub(crate) fn run(target: &Target, args: &ExecArgs, settings: &Settings) -> Resu
             _ => Ok(0),
         };
     }
-    let mut log = Log::open(&caller, &request, target, &plan);
+    let mut log = Log::open(settings.audit.format, &caller, &request, target, &plan);
     if !plan.policy.allowed {
         log.refused();
         return Err(permission::refusal(&plan, &caller));
@@ -143,7 +143,7 @@ pub(crate) fn run(target: &Target, args: &ExecArgs, settings: &Settings) -> Resu
         seal::image(&caller)?;
     }
     let recording = Recording::begin(&plan, &caller)?;
-    log.started(settings.audit_required)?;
+    log.started(settings.audit.required)?;
     let result = apply::apply(&plan, target, &opened, &settings.run_dir, recording);
     log.ended(result.as_ref());
     result

@@ -131,6 +131,29 @@ fn start_and_end_are_logged_with_who_what_and_where(node: &Node) {
     container.delete();
 }
 
+fn on_request_a_line_is_one_of_rfc_5424(node: &Node) {
+    let container = web_0(node);
+    drop(node.log());
+    fs::write("/etc/porthole/config.toml", "[audit]\nformat = 'rfc5424'\n").unwrap();
+    exec(&["web-0", "--", "true"]).expect_success();
+    fs::remove_file("/etc/porthole/config.toml").unwrap();
+    let said = node.log();
+    assert_eq!(said.len(), 2, "{said:?}");
+    for (line, message) in said.iter().zip(["1", "3"]) {
+        let [priority, time, _host, app, process, number, data] = line.splitn(7, ' ').collect::<Vec<_>>()[..]
+        else {
+            panic!("{line}")
+        };
+        assert_eq!((priority, app, number), ("<85>1", "porthole", message), "{line}");
+        // What is after it has the same grammar in both forms.
+        let same = Line::parse(&format!("<85>{app}[{process}]: {data}"));
+        assert_eq!(same.get("target"), "shop/web-0");
+        let seconds = time.split_once('.').unwrap().0;
+        assert!(seconds.len() == 19 && seconds.as_bytes()[10] == b'T' && time.ends_with('Z'), "{time}");
+    }
+    container.delete();
+}
+
 fn a_refusal_is_logged_and_nothing_else(node: &Node) {
     let container = web_0(node);
     drop(node.log());
@@ -250,6 +273,7 @@ fn a_log_daemon_that_stands_still_is_not_waited_for(node: &Node) {
 
 on_a_node!(requires(root, ip, runc):
     start_and_end_are_logged_with_who_what_and_where,
+    on_request_a_line_is_one_of_rfc_5424,
     a_refusal_is_logged_and_nothing_else,
     every_end_is_logged_as_it_was,
     the_log_has_no_secret_and_no_forged_line,
