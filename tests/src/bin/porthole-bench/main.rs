@@ -29,6 +29,9 @@ use report::Report;
 const MEASURE: &str = "measure";
 const EMPTY_NODE: &str = "empty-node";
 
+/// What sudo gives: a command is looked for in few places, not in those of whoever develops here.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// How many pins there are: the last of them and all before are the levels of the hook's flatness.
 const LEVELS: [usize; 3] = [100, 1_000, 5_000];
 
@@ -47,7 +50,7 @@ fn main() -> ExitCode {
     }
     let built = Programs::build();
     let token = format!("bench-{}", std::process::id());
-    let status = node::command(&token, &[MEASURE]).env("PORTHOLE_BIN_DIR", built.path()).status();
+    let status = node::command(&token, &[MEASURE]).env("PORTHOLE_BIN_DIR", built.path()).env("PATH", PATH).status();
     Cgroups::new(&token).remove();
     match status {
         Ok(status) if status.success() => ExitCode::SUCCESS,
