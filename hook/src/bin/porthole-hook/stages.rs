@@ -192,6 +192,11 @@ impl Call<'_> {
         let store = Store::open(&self.config.run_dir).map_err(|error| self.failure(&error))?;
         let Some(store) = store else { return Ok(()) };
         self.change(Ok(store), |registry, lock| {
+            // Here, where no container waits for its start. What goes wrong with other pods' pins is told, and is no
+            // failure of this container.
+            if let Err(error) = registry.sweep(&lock, usize::try_from(std::process::id()).unwrap_or(0)) {
+                LOG.line(&Failure::of("sweep of idle pins".to_owned(), &error).to_string());
+            }
             registry.release(lock, &self.id, holder.as_deref(), self.deadline)
         })
     }
@@ -206,10 +211,6 @@ impl Call<'_> {
             watchdog::at(Step::Lock);
             let lock = registry.store.lock(self.deadline)?;
             watchdog::at(Step::Apply);
-            // Other pods' pins: what goes wrong with them is told, and is no failure of this container.
-            if let Err(error) = registry.sweep(&lock, usize::try_from(std::process::id()).unwrap_or(0)) {
-                LOG.line(&Failure::of("sweep of idle pins".to_owned(), &error).to_string());
-            }
             change(&registry, lock)
         };
         apply().map_err(|error| self.failure(&error))

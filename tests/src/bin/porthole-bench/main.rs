@@ -50,7 +50,8 @@ fn main() -> ExitCode {
     }
     let built = Programs::build();
     let token = format!("bench-{}", std::process::id());
-    let status = node::command(&token, &[MEASURE]).env("PORTHOLE_BIN_DIR", built.path()).env("PATH", PATH).status();
+    let status =
+        node::command(&token, &[MEASURE]).env("PORTHOLE_BIN_DIR", built.path()).env("PATH", PATH).status();
     Cgroups::new(&token).remove();
     match status {
         Ok(status) if status.success() => ExitCode::SUCCESS,
