@@ -9,8 +9,6 @@ use std::{env, thread};
 
 use serde_json::{Map, Value, json};
 
-use crate::leaks;
-
 /// What a program did.
 #[derive(Debug)]
 pub struct Outcome {
@@ -92,15 +90,12 @@ pub fn binary(name: &str) -> PathBuf {
     let path = bin_dir().join(name);
     let built = fs::metadata(&path).and_then(|meta| meta.modified());
     let built = built.unwrap_or_else(|e| panic!("{}: {e}: run `cargo build --workspace`", path.display()));
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let sources = match name {
-        "porthole-hook" | "porthole-runtime" => ["registry/src", "hook/src"],
-        "porthole" => ["registry/src", "shim/src"],
-        _ => ["tests/src/bin", "tests/src/bin"],
-    };
-    let sources = sources.iter().flat_map(|dir| leaks::below(&root.join(dir)));
-    // Unit tests in files of their own are in no program: cargo would not build it anew.
-    for source in sources.filter(|source| !source.ends_with("/tests.rs")) {
+    // What cargo made it of is in a file beside it, as make reads it.
+    let made_of = fs::canonicalize(&path).expect("path of a program").with_extension("d");
+    let made_of = fs::read_to_string(&made_of).unwrap_or_else(|e| panic!("{}: {e}", made_of.display()));
+    let (_, sources) = made_of.split_once(": ").expect("a rule");
+    for source in sources.lines().next().unwrap_or_default().replace("\\ ", "\0").split(' ') {
+        let source = source.replace('\0', " ");
         let changed = fs::metadata(&source).and_then(|meta| meta.modified());
         let older = changed.is_ok_and(|changed| changed > built);
         assert!(!older, "{} is older than {source}: run `cargo build --workspace`", path.display());

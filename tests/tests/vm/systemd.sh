@@ -130,6 +130,19 @@ sentence 'a command runs for it alone' '0 ' porthole exec web-0 -- true
 wait_for grep -q 'end shop/web-0/app' /run/alone/out
 sentence 'rsyslogd by itself tells its parts' '0 porthole|[1-9]*|authpriv|notice| [[]porthole@32473 *by root' \
     grep 'end shop/web-0/app' /run/alone/out
+kill "$(cat /run/alone/pid)"
+wait_for missing /run/alone/pid
+sed -i 's/%programname%.*%msg%/%app-name%|%procid%|%msgid%|%structured-data%|%msg%/; s/Socket=/UseSpecialParser="off" &/' /run/alone/conf
+rm -f /run/alone/log /run/alone/out
+rsyslogd -f /run/alone/conf -i /run/alone/pid
+wait_for test -S /run/alone/log
+mkdir -p /etc/porthole
+printf "[audit]\nformat = 'rfc5424'\n" >/etc/porthole/config.toml
+sentence 'a command runs for one that expects RFC 5424' '0 ' porthole exec web-0 -- true
+wait_for grep -q 'end shop/web-0/app' /run/alone/out
+sentence 'rsyslogd that expects it takes RFC 5424 apart' \
+    '0 porthole|[1-9]*|3|[[]porthole@32473 *event="end"*[]]|end shop/web-0/app by root' grep 'end shop/web-0/app' /run/alone/out
+rm /etc/porthole/config.toml
 ln -sfn /run/systemd/journal/dev-log /dev/log
 kill "$(cat /run/alone/pid)"
 
