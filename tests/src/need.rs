@@ -44,10 +44,12 @@ fn probe(need: &str) -> Result<(), String> {
         "nsenter" | "setpriv" | "unshare" => program(need, "util-linux"),
         "systemd" => program("systemd-analyze", "systemd"),
         "dig" => program("dig", "bind9-dnsutils"),
+        "groff" => program("groff", "groff-base"),
         "nc" => program("nc", "netcat-openbsd"),
         "nft" => program("nft", "nftables"),
         "ping" => program("ping", "iputils-ping"),
         "ps" => program("ps", "procps"),
+        "visudo" => program("visudo", "sudo"),
         tool => program(tool, tool),
     }
 }

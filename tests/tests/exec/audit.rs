@@ -134,9 +134,9 @@ fn start_and_end_are_logged_with_who_what_and_where(node: &Node) {
 fn on_request_a_line_is_one_of_rfc_5424(node: &Node) {
     let container = web_0(node);
     drop(node.log());
-    fs::write("/etc/porthole/config.toml", "[audit]\nformat = 'rfc5424'\n").unwrap();
-    exec(&["web-0", "--", "true"]).expect_success();
-    fs::remove_file("/etc/porthole/config.toml").unwrap();
+    let config = node.scratch().join("config.toml");
+    fs::write(&config, "[audit]\nformat = 'rfc5424'\n").unwrap();
+    exec(&["--config", config.to_str().unwrap(), "web-0", "--", "true"]).expect_success();
     let said = node.log();
     assert_eq!(said.len(), 2, "{said:?}");
     for (line, message) in said.iter().zip(["1", "3"]) {
