@@ -19,6 +19,7 @@ pub(crate) fn is_selinux_active() -> bool {
     Path::new("/sys/fs/selinux/enforce").exists()
 }
 
+/// Whether the kernel has it, and it was not switched off at boot.
 pub(crate) fn is_apparmor_active() -> bool {
     fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.first() == Some(&b'Y'))
 }

@@ -36,8 +36,7 @@ use output::Format;
 use porthole_registry::config::Config;
 use problem::Problem;
 
-/// musl's own takes a mapping from the kernel, and gives it back, for every few allocations: two thirds of the system calls
-/// of an `exec` before it does anything, and a lock that threads wait for.
+/// musl's own takes a mapping from the kernel, and gives it back, for every few allocations: 65 system calls in an `exec`.
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 

@@ -14,11 +14,6 @@ pub(super) const PLACES: [&str; 2] = ["apparmor/exec", "exec"];
 
 pub(super) const EXEC_REMEDY: &str = "the log has the denial (journalctl -k -g apparmor); the profile has to allow reading and mapping the program";
 
-/// Whether the kernel has it, and it was not switched off at boot.
-pub(super) fn is_enabled() -> bool {
-    std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.first() == Some(&b'Y'))
-}
-
 pub(super) fn resolve(request: &Request, target: &Target, current: &str) -> Result<Context, ExecError> {
     let profile = if request.follow_context { followed(target)? } else { PROFILE.to_owned() };
     // Under no_new_privs the kernel lets a confined process only add a profile to those it has; one that is not

@@ -58,7 +58,7 @@ impl Context {
             Err(error) => return Err(Step::Context.failed("/proc/thread-self/attr/current")(error)),
         };
         let selinux = selinux::mode()?;
-        let apparmor = selinux.is_none() && apparmor::is_enabled();
+        let apparmor = selinux.is_none() && crate::lsm::is_apparmor_active();
         if request.profile.base == Base::Sysadmin && !request.follow_context {
             return Ok(Self::Callers { label: current });
         }
