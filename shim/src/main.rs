@@ -48,7 +48,7 @@ fn main_status() -> ExitCode {
         return Exit::Failed.into();
     }
     // The demo's containers run this binary as their program.
-    if let Some(status) = demo::guest(sys::arguments()) {
+    if let Some(status) = demo::guest(sys::arguments()).or_else(|| exec::guest(sys::arguments())) {
         return status;
     }
     let cli = match Cli::read() {

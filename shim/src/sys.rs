@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use rustix::process::Pid;
 
@@ -103,6 +104,43 @@ pub(crate) fn fork_without_copy(mut child: impl FnMut() -> u8) -> io::Result<Pid
     drop(stack);
     if pid == -1 { Err(error) } else { parent_of(pid) }
 }
+
+/// A child of this process's parent, with a copy of this memory, while this process stands still until the child executes
+/// another program or ends: clone(2) with `CLONE_PARENT` and `CLONE_VFORK`. Gives the status that `child` returned if it
+/// did; a program that was executed is not heard of.
+///
+/// For a process that has one thread because it has just been executed: `/proc` may be another pid namespace's, which
+/// does not list it.
+pub(crate) fn fork_beside(child: impl FnOnce() -> u8) -> io::Result<(Pid, Option<u8>)> {
+    use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+    let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
+    // SAFETY: a null address lets the kernel choose one that nothing has.
+    let page = unsafe { mmap_anonymous(std::ptr::null_mut(), size_of::<AtomicU16>(), protection, flags)? };
+    // SAFETY: the page is zeroed, aligned, larger than the atomic and mapped until after the last use below. Both processes
+    // access it through atomics alone.
+    let answer = unsafe { &*page.cast::<AtomicU16>() };
+    let (flags, none) = (libc::CLONE_PARENT | libc::CLONE_VFORK | libc::SIGCHLD, std::ptr::null::<libc::c_void>());
+    // SAFETY: without CLONE_VM and with a null stack this is a fork: the child goes on with a copy of this memory and
+    // this stack, and the other pointers are null and unused. There is one thread, so no lock is held by another.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, none, none, none, none) };
+    let error = io::Error::last_os_error();
+    if pid == 0 {
+        let status = child();
+        answer.store(u16::from(status) | ANSWERED, Ordering::Release);
+        exit_now(status);
+    }
+    let answered = answer.load(Ordering::Acquire);
+    // SAFETY: nothing refers to the page any more.
+    let _ = unsafe { munmap(page, size_of::<AtomicU16>()) };
+    let [status, _] = answered.to_le_bytes();
+    match libc::pid_t::try_from(pid) {
+        Ok(pid) if pid > 0 => Ok((parent_of(pid)?, (answered & ANSWERED != 0).then_some(status))),
+        _ => Err(error),
+    }
+}
+
+/// Tells a status that was written from a page that is empty.
+const ANSWERED: u16 = 1 << 8;
 
 const STACK: usize = 1 << 20;
 

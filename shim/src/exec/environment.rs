@@ -209,7 +209,7 @@ mod tests {
         let passwd = || {
             Some("root:x:0:0:root:/root:/bin/sh\nann:x:1000:1000:Ann,,,:/home/ann:/bin/bash\nbad\n".into())
         };
-        let set = |uid| Ids::Set { uid, gid: uid, host_uid: None };
+        let set = |uid| Ids::Set { uid, gid: uid, host: None };
         let of = |uid, inside| Account::resolve(&set(uid), &caller(), inside, passwd);
         assert_eq!(of(1000, false), Account { home: "/home/ann".into(), user: "ann".into() });
         assert_eq!(of(1001, false), Account { home: "/".into(), user: "1001".into() });

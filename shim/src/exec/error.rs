@@ -58,6 +58,8 @@ pub(crate) enum Step {
     SealImage,
     /// Descriptors.
     Descriptors,
+    /// The fork into the target's pid namespace.
+    Launch,
     /// The end of the command with porthole.
     DeathSignal,
     /// Waiting for the command.
@@ -90,6 +92,7 @@ impl Step {
             Self::Seccomp => "filter system calls",
             Self::SealImage => "protect porthole's own image",
             Self::Descriptors => "close file descriptors",
+            Self::Launch => "launch it in the pid namespace",
             Self::DeathSignal => "tie the command to porthole",
             Self::Wait => "wait for the command",
         }
@@ -120,6 +123,7 @@ impl Step {
             Self::Seccomp => "seccomp",
             Self::SealImage => "seal_image",
             Self::Descriptors => "descriptors",
+            Self::Launch => "launch",
             Self::DeathSignal => "death_signal",
             Self::Wait => "wait",
         }

@@ -28,9 +28,9 @@ pub(crate) enum Ids {
         uid: u32,
         /// As the command sees it.
         gid: u32,
-        /// As the host sees it, when the target's user namespace is joined.
+        /// Both as the host sees them, when the target's user namespace is joined.
         #[serde(skip_serializing_if = "Option::is_none")]
-        host_uid: Option<u32>,
+        host: Option<(u32, u32)>,
     },
 }
 
@@ -38,9 +38,9 @@ impl fmt::Display for Ids {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kept => f.write_str("the caller's, with its groups"),
-            Self::Set { uid, gid, host_uid } => {
+            Self::Set { uid, gid, host } => {
                 write!(f, "uid {uid}, gid {gid}, no supplementary groups")?;
-                host_uid.map_or(Ok(()), |host| write!(f, " (uid {host} on the host)"))
+                host.map_or(Ok(()), |(uid, gid)| write!(f, " (uid {uid}, gid {gid} on the host)"))
             }
         }
     }
@@ -65,8 +65,8 @@ impl Ids {
                 )
             };
             let host_uid = uids.outside(uid).ok_or_else(|| unmapped("uid", uid, "-S"))?;
-            gids.outside(gid).ok_or_else(|| unmapped("gid", gid, "-G"))?;
-            return Ok(Self::Set { uid, gid, host_uid: Some(host_uid) });
+            let host_gid = gids.outside(gid).ok_or_else(|| unmapped("gid", gid, "-G"))?;
+            return Ok(Self::Set { uid, gid, host: Some((host_uid, host_gid)) });
         }
         let behind_sudo = |name: &str| {
             let id = caller.variable(name)?.to_str()?.parse::<u32>().ok()?;
@@ -76,7 +76,7 @@ impl Ids {
         let uid = request.uid.or(root.then_some(0)).or_else(|| behind_sudo("SUDO_UID")).unwrap_or(NOBODY);
         let gid =
             request.gid.or((uid == 0).then_some(0)).or_else(|| behind_sudo("SUDO_GID")).unwrap_or(NOBODY);
-        Ok(Self::Set { uid, gid, host_uid: None })
+        Ok(Self::Set { uid, gid, host: None })
     }
 
     /// The uid, when it is set.
@@ -87,11 +87,11 @@ impl Ids {
         }
     }
 
-    /// uid and gid, as the host numbers the first where the target does otherwise.
+    /// uid and gid, as the host numbers them.
     pub(crate) fn numbers(&self, kept: u32) -> (u32, u32) {
         match *self {
             Self::Kept => (kept, rustix::process::getegid().as_raw()),
-            Self::Set { uid, gid, host_uid } => (host_uid.unwrap_or(uid), gid),
+            Self::Set { uid, gid, host } => host.unwrap_or((uid, gid)),
         }
     }
 
@@ -99,8 +99,9 @@ impl Ids {
     pub(crate) fn as_root(&self) -> bool {
         match self {
             Self::Kept => true,
-            Self::Set { uid, gid, host_uid } => {
-                host_uid.unwrap_or(*uid) == 0 || (host_uid.is_none() && *gid == 0)
+            Self::Set { uid, gid, host } => {
+                let (uid, gid) = host.unwrap_or((*uid, *gid));
+                uid == 0 || gid == 0
             }
         }
     }
@@ -222,8 +223,8 @@ mod tests {
         let of = |uid| {
             Ids::resolve(&request(&ExecArgs { uid, ..ExecArgs::default() }), &caller(SUDO), Some(&joined))
         };
-        assert_eq!(of(None).unwrap(), Ids::Set { uid: 0, gid: 0, host_uid: Some(100_000) });
-        assert_eq!(of(Some(33)).unwrap(), Ids::Set { uid: 33, gid: 0, host_uid: Some(100_033) });
+        assert_eq!(of(None).unwrap(), Ids::Set { uid: 0, gid: 0, host: Some((100_000, 100_000)) });
+        assert_eq!(of(Some(33)).unwrap(), Ids::Set { uid: 33, gid: 0, host: Some((100_033, 100_000)) });
         assert_eq!(of(Some(70_000)).unwrap_err().report().code, "ids");
     }
 

@@ -13,6 +13,7 @@ mod dns;
 mod environment;
 mod error;
 mod ids;
+mod launcher;
 mod lifeline;
 mod lsm;
 mod namespaces;
@@ -33,6 +34,7 @@ use std::path::PathBuf;
 
 pub(crate) use args::{ExecArgs, Request};
 pub(crate) use error::ExecError;
+pub(crate) use launcher::guest;
 pub(crate) use plan::{Caller, Plan};
 pub(crate) use profiles::run as list_profiles;
 

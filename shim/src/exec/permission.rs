@@ -65,8 +65,8 @@ fn needs(
     match plan.ids {
         Ids::Kept => need(Need::Root, true),
         // The ids of the target's own map: whoever may enter it may be anybody there.
-        Ids::Set { host_uid: Some(_), .. } => {}
-        Ids::Set { uid, gid, host_uid: None } => {
+        Ids::Set { host: Some((uid, gid)), .. } => need(Need::Root, uid == 0 || gid == 0),
+        Ids::Set { uid, gid, host: None } => {
             need(Need::Root, uid == 0 || gid == 0);
             let own = |id, is_own: bool| id == 0 || id == NOBODY || is_own;
             need(Need::User, !own(uid, uid == own_uid) || !own(gid, gids.contains(&gid)));

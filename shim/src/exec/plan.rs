@@ -18,17 +18,17 @@ use super::args::Request;
 use super::bounds::Bounds;
 use super::capabilities::{Base, Capabilities, Sets};
 use super::command::{self, Command};
-use super::dns::Dns;
 use super::environment::{Account, Environment};
 use super::error::{ExecError, Step};
 use super::ids::{IdMap, Ids};
+use super::launcher;
 use super::lsm::Context;
 use super::namespaces::Joins;
 use super::permission;
-use super::places::{Directory, directory, open_place};
+use super::places::{Directory, OpenedDirectory, open_place};
 use super::profiles::Profile;
 use super::seccomp::Filter;
-use super::view::{Contents, Hide, View, is_mount_point};
+use super::view::{Chosen, Question, View};
 use crate::policy::{Invoker, Verdict};
 use porthole_registry::hidden::Hidden;
 use porthole_registry::namespace::NamespaceKind;
@@ -40,8 +40,6 @@ pub(crate) struct Caller {
     pub(crate) uid: u32,
     /// The environment.
     pub(crate) variables: Vec<(OsString, OsString)>,
-    /// Where the caller is; `None` when that has no path any more.
-    pub(crate) directory: Option<PathBuf>,
     /// Whether stdin and stdout are terminals.
     pub(crate) interactive: bool,
     /// Permitted capabilities.
@@ -63,7 +61,6 @@ impl Caller {
             invoker,
             policy: policy.to_owned(),
             variables,
-            directory: std::env::current_dir().ok(),
             interactive: isatty(stdin()) && isatty(stdout()),
             available: Capabilities::permitted()?,
         })
@@ -130,7 +127,9 @@ pub(crate) struct Opened {
     /// `-r`
     pub(crate) root: Option<OwnedFd>,
     /// The directory to start in, or to show.
-    pub(crate) directory: OwnedFd,
+    pub(crate) directory: OpenedDirectory,
+    /// Those that the command may write to.
+    pub(crate) writable: Vec<OpenedDirectory>,
     /// Ready to execute.
     pub(crate) command: Command,
     /// Ready to be put in force.
@@ -164,27 +163,26 @@ impl Plan {
         let words = command::or_shell(&request.command, caller);
         let root =
             request.root.as_ref().map(|place| open_place(place, target, "root", Step::Root)).transpose()?;
-        let entered = namespaces.has(NamespaceKind::Mnt) || root.is_some();
         let as_root = ids.as_root()
             || request.gid.is_some()
             || !capabilities.permitted.disjoint(Capabilities::PAST_PERMISSIONS);
-        let hidden = if entered || request.profile.base == Base::Sysadmin {
-            Vec::new()
-        } else {
-            let of_profile = request.profile.hide.iter().map(PathBuf::as_path);
-            Contents::hidden(hidden.paths(as_root).chain(of_profile))?
+        let programs = programs(&words, &environment);
+        let question = Question {
+            request,
+            target,
+            namespaces: &namespaces,
+            has_root: root.is_some(),
+            as_root,
+            ids: &ids,
+            account: &account,
+            programs: &programs,
+            hidden,
         };
-        let (working_directory, directory) = directory(request, target, caller, entered, &hidden)?;
-        let view = if entered {
-            View::Entered
-        } else {
-            let programs = programs(&words, &environment);
-            view(request, target, &namespaces, as_root, &working_directory, &programs, hidden)?
-        };
+        let Chosen { view, working_directory, directory, writable } = question.choose()?;
         let mut plan = Self {
             target: target.label.clone(),
             policy: Verdict::root(),
-            root: root.as_ref().map(|(path, _)| path.clone()),
+            root: root.as_ref().map(|root| root.path.clone()),
             working_directory,
             view,
             profile: request.profile.clone(),
@@ -209,13 +207,21 @@ impl Plan {
         if let Some(program) = &plan.policy.program {
             command.pin(program)?;
         }
+        if plan.launches() {
+            launcher::can_be_found()?;
+        }
         let filter = plan.seccomp.compile()?;
-        Ok((plan, Opened { root: root.map(|(_, fd)| fd), directory, command, filter }))
+        Ok((plan, Opened { root: root.map(|root| root.fd), directory, writable, command, filter }))
     }
 
     /// Whether it is to be kept from anything.
     pub(crate) fn confined(&self) -> bool {
         self.profile.base != Base::Sysadmin
+    }
+
+    /// Whether the command is born in another pid namespace than porthole's.
+    pub(crate) fn launches(&self) -> bool {
+        self.fork && self.namespaces.has_other(NamespaceKind::Pid)
     }
 
     /// Whether what is inside could reach for porthole's own image.
@@ -228,42 +234,11 @@ fn every_capability() -> Capabilities {
     caps::all().into_iter().map(Capabilities::of).fold(Capabilities::NONE, Capabilities::union)
 }
 
-/// Directories that the command may be in.
+/// Directories that the command may be in, where they really are. One that is missing is left out.
 fn programs(words: &[OsString], environment: &Environment) -> Vec<PathBuf> {
     let named = words.first().map(Path::new).and_then(Path::parent).map(Path::to_owned);
-    std::env::split_paths(environment.path()).chain(named).collect()
-}
-
-/// `as_root`: permissions do not keep the command from what is root's.
-fn view(
-    request: &Request,
-    target: &Target,
-    namespaces: &Joins,
-    as_root: bool,
-    directory: &Directory,
-    programs: &[PathBuf],
-    hidden: Vec<Hide>,
-) -> Result<View, ExecError> {
-    let net = namespaces.has(NamespaceKind::Net);
-    let dns = if net { Dns::resolve(target)? } else { Dns::default() };
-    let procfs = namespaces.has(NamespaceKind::Pid);
-    if request.profile.base == Base::Sysadmin {
-        return Ok(View::Host(Contents {
-            trees: Vec::new(),
-            hidden,
-            sysfs: net,
-            procfs,
-            small_dev: false,
-            etc_merged: false,
-            dns,
-        }));
-    }
-    // Root without capabilities still owns the disks' device files.
-    let small_dev = as_root;
-    let trees = Contents::trees(directory.in_view(), programs, procfs, small_dev, is_mount_point);
-    let in_etc = |name: &str| std::fs::symlink_metadata(Path::new("/etc").join(name)).is_ok();
-    let etc_merged = !dns.overlays.iter().all(|overlay| in_etc(&overlay.name));
-    Ok(View::Confined(Contents { trees, hidden, sysfs: net, procfs, small_dev, etc_merged, dns }))
+    let all = std::env::split_paths(environment.path()).chain(named).filter(|path| path.is_absolute());
+    all.filter_map(|path| std::fs::canonicalize(path).ok()).collect()
 }
 
 impl fmt::Display for Plan {
@@ -310,26 +285,28 @@ impl fmt::Display for Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exec::dns::{Overlay, Source};
+    use crate::exec::dns::{Dns, Overlay, Source};
     use crate::exec::namespaces::Join;
+    use crate::exec::view::{Contents, Hide, Root};
 
     fn plan() -> Plan {
         let caller = Caller { variables: vec![("TERM".into(), "xterm".into())], ..Caller::default() };
         let account = Account { home: "/".into(), user: "nobody".into() };
         let overlay = Overlay { name: "hosts".into(), source: Source::Process, content: b"secret".to_vec() };
         let dns = Dns { overlays: vec![overlay], notes: vec!["/etc/hostname stays the host's".into()] };
-        let trees = Contents::trees(Path::new("/srv"), &[], false, false, |point| point == Path::new("/dev"));
+        let trees = Contents::trees(Path::new("/srv"), &[], &[], |point| point == Path::new("/usr"));
         Plan {
             target: "shop/web-0".into(),
             policy: Verdict::root(),
             record: None,
             namespaces: Joins(vec![Join { namespace: NamespaceKind::Net, inode: 42 }]),
             view: View::Confined(Contents {
+                root: Root::Host,
                 trees,
+                links: Vec::new(),
                 hidden: vec![Hide { path: "/var/lib/kubelet".into(), directory: true }],
                 sysfs: true,
                 procfs: false,
-                small_dev: false,
                 etc_merged: false,
                 dns,
             }),
@@ -337,7 +314,7 @@ mod tests {
             working_directory: Directory::InView("/srv".into()),
             profile: Base::General.into(),
             capabilities: Sets::exactly(Base::General.capabilities()),
-            ids: Ids::Set { uid: 1000, gid: 100, host_uid: None },
+            ids: Ids::Set { uid: 1000, gid: 100, host: None },
             bounds: Bounds::default(),
             processes: Apart::On { signals: true, abstract_sockets: false },
             seccomp: Filter::Off,
@@ -359,7 +336,7 @@ mod tests {
             "target       shop/web-0\n\
              policy       allowed: root may do everything\n\
              namespaces   net:[42]\n\
-             mounts       private; the host's, read-only and nosuid: / /dev; writable, nosuid, nodev: /tmp /srv; /run empty; hidden: /var/lib/kubelet; /sys of the target\n             \
+             mounts       private; the host's, read-only and nosuid: / /usr; writable, nosuid, nodev: /tmp /srv; /run empty; /dev with null, zero, full, random, urandom, tty, pts; hidden: /var/lib/kubelet; /sys of the target\n             \
                           /etc/hosts from the target's file system\n             \
                           /etc/hostname stays the host's\n\
              directory    /srv\n\

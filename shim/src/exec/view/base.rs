@@ -1,9 +1,10 @@
-//! The mount namespace every view starts from: an empty, read-only tmpfs and nothing else. It is made once per boot and
-//! pinned at `<run_dir>/view/mnt`; as it holds no mount of the host, it keeps nothing alive and ages in no way.
+//! The mount namespace every view starts from: an empty, read-only tmpfs, and a `/dev` with harmless devices. It is made
+//! once per boot and pinned at `<run_dir>/view/mnt`; as it holds no mount of the host, it keeps nothing alive and ages in
+//! no way.
 
 use std::fs::DirBuilder;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::Duration;
@@ -11,7 +12,10 @@ use std::time::Duration;
 use nix::sched::{CloneFlags, unshare};
 use porthole_registry::deadline::Deadline;
 use porthole_registry::store::Store;
-use rustix::fs::{CWD, Mode, OFlags, fstatfs, open, openat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, chmodat, fstatfs, makedev, mkdirat, mknodat, open, openat, symlinkat,
+};
+use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
     UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree,
@@ -41,6 +45,28 @@ pub(super) fn open_or_make(run_dir: &Path) -> Option<OwnedFd> {
 pub(super) fn enter(base: &OwnedFd) -> io::Result<()> {
     move_into_link_name_space(base.as_fd(), Some(LinkNameSpaceType::Mount))?;
     Ok(unshare(CloneFlags::CLONE_NEWNS)?)
+}
+
+/// A `/dev` for a view that was entered from `base`, mounted nowhere yet.
+pub(super) fn devices(base: Option<&OwnedFd>) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    match base.map(|_| open_tree(CWD, "/dev", flags)) {
+        Some(Ok(devices)) => Ok(devices),
+        // A base that an older porthole made has none.
+        Some(Err(Errno::NOENT)) | None => new_devices(),
+        Some(Err(error)) => Err(error.into()),
+    }
+}
+
+/// A devpts of its own, mounted nowhere yet: the terminals of others are not in it.
+pub(crate) fn devpts() -> io::Result<OwnedFd> {
+    let fs = fsopen("devpts", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (name, value) in [("ptmxmode", "0666"), ("mode", "0620")] {
+        fsconfig_set_string(&fs, name, value)?;
+    }
+    fsconfig_create(&fs)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    Ok(fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
 }
 
 /// The way without it: a copy of the host's mount table, nothing of which propagates.
@@ -116,12 +142,51 @@ fn empty_namespace() -> io::Result<OwnedFd> {
 
 fn into_empty_namespace() -> io::Result<()> {
     copy_of_the_hosts(MountPropagationFlags::PRIVATE)?;
-    let root = tmpfs("0755", "4k", MountAttrFlags::MOUNT_ATTR_RDONLY)?;
-    move_mount(&root, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    let nodev = MountAttrFlags::MOUNT_ATTR_NODEV;
+    let root = tmpfs("0755", "4k", nodev)?;
+    mkdirat(&root, "dev", Mode::from_raw_mode(0o755))?;
+    let onto = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(&new_devices()?, "", &root, "dev", onto)?;
+    read_only(root.as_fd())?;
+    move_mount(&root, "", CWD, "/", onto)?;
     fchdir(&root)?;
     pivot_root(".", ".")?;
     // What was the root now lies over the new one: with it go all mounts of the host.
     Ok(unmount(".", UnmountFlags::DETACH)?)
+}
+
+/// Devices that everybody may use, as devices(7) numbers them.
+const DEVICES: [(&str, u32, u32); 6] =
+    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+const LINKS: [(&str, &str); 5] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+];
+
+fn new_devices() -> io::Result<OwnedFd> {
+    let tree = tmpfs("0755", "64k", MountAttrFlags::MOUNT_ATTR_NOEXEC)?;
+    for (name, major, minor) in DEVICES {
+        mknodat(&tree, name, FileType::CharacterDevice, Mode::from_raw_mode(0o666), makedev(major, minor))?;
+        // Whatever the umask is.
+        chmodat(&tree, name, Mode::from_raw_mode(0o666), AtFlags::empty())?;
+    }
+    for directory in ["pts", "shm", "mqueue"] {
+        mkdirat(&tree, directory, Mode::from_raw_mode(0o755))?;
+    }
+    for (name, to) in LINKS {
+        symlinkat(to, &tree, name)?;
+    }
+    read_only(tree.as_fd())?;
+    Ok(tree)
+}
+
+/// No file in it is written to from now on; devices are, as ever.
+pub(super) fn read_only(tree: BorrowedFd<'_>) -> io::Result<()> {
+    let set = libc::MOUNT_ATTR_RDONLY;
+    sys::mount_setattr(tree, MountAttributes { set, ..MountAttributes::default() })
 }
 
 /// A new tmpfs, mounted nowhere yet.
@@ -131,6 +196,5 @@ pub(super) fn tmpfs(mode: &str, size: &str, attributes: MountAttrFlags) -> io::R
     fsconfig_set_string(&fs, "size", size)?;
     fsconfig_set_string(&fs, "source", "porthole")?;
     fsconfig_create(&fs)?;
-    let always = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
-    Ok(fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, always | attributes)?)
+    Ok(fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_NOSUID | attributes)?)
 }
