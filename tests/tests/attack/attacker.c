@@ -116,6 +116,10 @@ static void descriptors(int pid) {
     int directory = of_process(pid, "fd", O_RDONLY | O_DIRECTORY);
     if (directory < 0) return;
     DIR *list = fdopendir(directory);
+    if (!list) {
+        close(directory);
+        return;
+    }
     for (struct dirent *entry; (entry = readdir(list));) {
         if (*entry->d_name == '.') continue;
         char what[300], prefix[300];
