@@ -9,11 +9,13 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU16, Ordering};
 
 use rustix::process::Pid;
 
 static ARGUMENTS: OnceLock<Vec<OsString>> = OnceLock::new();
+/// The first byte of the words that the kernel wrote: `/proc/PID/cmdline` shows them from there.
+static WORDS: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
 
 /// Where the C library enters the program.
 // SAFETY: `main` is the symbol that the C start files look for, with this signature; with `no_main` there is no other.
@@ -29,6 +31,10 @@ extern "C" fn main(argc: i32, argv: *const *const std::ffi::c_char) -> i32 {
         )
     };
     let _ = ARGUMENTS.set(strings.iter().map(owned).collect());
+    WORDS.store(
+        strings.first().map_or(std::ptr::null_mut(), |&first| first.cast_mut().cast()),
+        Ordering::Relaxed,
+    );
     i32::from(crate::main_status().number())
 }
 
@@ -36,6 +42,25 @@ extern "C" fn main(argc: i32, argv: *const *const std::ffi::c_char) -> i32 {
 /// part in the start.
 pub(crate) fn arguments() -> &'static [OsString] {
     ARGUMENTS.get().map_or(&[], Vec::as_slice)
+}
+
+/// Leaves nothing on this process's command line, as `/proc/PID/cmdline` shows it, but its last `count` words.
+pub(crate) fn keep_last_arguments(count: usize) {
+    use std::os::unix::ffi::OsStrExt;
+    let length = |words: &[OsString]| words.iter().map(|word| word.as_bytes().len() + 1).sum::<usize>();
+    let all = arguments();
+    let kept = all.get(all.len().saturating_sub(count)..).unwrap_or_default();
+    let (whole, kept) = (length(all), length(kept));
+    let words = WORDS.load(Ordering::Relaxed);
+    if words.is_null() {
+        return;
+    }
+    // SAFETY: execve(2) puts the words one behind the other, each with its NUL, into the writable memory of the stack, from
+    // `words` on. `whole` is their length, since ARGUMENTS has copies of all of them; and there is no reference to the
+    // originals, nor another thread.
+    let line = unsafe { std::slice::from_raw_parts_mut(words, whole) };
+    line.copy_within(whole - kept.., 0);
+    line[kept..].fill(0);
 }
 
 /// Opens `/dev/null` where stdin, stdout or stderr is closed: what is opened later must not take their place.
@@ -119,7 +144,8 @@ pub(crate) fn fork_beside(child: impl FnOnce() -> u8) -> io::Result<(Pid, Option
     // SAFETY: the page is zeroed, aligned, larger than the atomic and mapped until after the last use below. Both processes
     // access it through atomics alone.
     let answer = unsafe { &*page.cast::<AtomicU16>() };
-    let (flags, none) = (libc::CLONE_PARENT | libc::CLONE_VFORK | libc::SIGCHLD, std::ptr::null::<libc::c_void>());
+    let (flags, none) =
+        (libc::CLONE_PARENT | libc::CLONE_VFORK | libc::SIGCHLD, std::ptr::null::<libc::c_void>());
     // SAFETY: without CLONE_VM and with a null stack this is a fork: the child goes on with a copy of this memory and
     // this stack, and the other pointers are null and unused. There is one thread, so no lock is held by another.
     let pid = unsafe { libc::syscall(libc::SYS_clone, flags, none, none, none, none) };

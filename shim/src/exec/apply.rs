@@ -67,7 +67,8 @@ pub(crate) fn apply(
     let signals = Signals::take(pty.is_some() || plan.hostile())?;
     let parent =
         pidfd_open(getpid(), PidfdFlags::empty()).map_err(Step::Fork.failed("a descriptor of porthole"))?;
-    let as_child = AsChild { slave, devpts, old_mask: signals.old_mask(), to_parent, parent, porthole: getpid() };
+    let as_child =
+        AsChild { slave, devpts, old_mask: signals.old_mask(), to_parent, parent, porthole: getpid() };
     let child_main = || {
         let error = match enter(&entry, Some(&as_child)) {
             Err(error) => error,

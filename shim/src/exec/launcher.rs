@@ -79,7 +79,11 @@ impl Image {
         ];
         words.extend(candidates.iter().cloned());
         words.extend(command.arguments().iter().cloned());
-        Step::Launch.failed("porthole's own image")(sys::fexecve(self.0.as_fd(), &words, command.environment()))
+        Step::Launch.failed("porthole's own image")(sys::fexecve(
+            self.0.as_fd(),
+            &words,
+            command.environment(),
+        ))
     }
 }
 
@@ -93,6 +97,7 @@ pub(crate) fn guest(words: &[OsString]) -> Option<ExitCode> {
     let porthole = Pid::from_raw(porthole.to_str()?.parse().ok()?)?;
     let (candidates, arguments) = rest.split_at_checked(count.to_str()?.parse().ok()?)?;
     let command = Command::from_words(candidates, arguments, std::env::vars_os()).ok()?;
+    sys::keep_last_arguments(arguments.len());
     Some(ExitCode::from(launch(&command, manner, porthole).status()))
 }
 
@@ -163,7 +168,9 @@ impl Outcome {
             Self::NotExecutable(errno @ (1 | 13), true) => PERMITTED + errno,
             // A number that is none still says that it failed.
             Self::NotExecutable(errno, _) => errno.max(1),
-            plain => Self::PLAIN.iter().find(|(_, outcome)| *outcome == plain).map_or(154, |(status, _)| *status),
+            plain => {
+                Self::PLAIN.iter().find(|(_, outcome)| *outcome == plain).map_or(154, |(status, _)| *status)
+            }
         }
     }
 
@@ -212,7 +219,8 @@ impl Launched<'_> {
 
     /// After the launcher's end: the command.
     fn children(&self) -> Result<Vec<Pid>, ExecError> {
-        let text = std::fs::read_to_string(list_of_children()).map_err(Step::Launch.failed(list_of_children()))?;
+        let text =
+            std::fs::read_to_string(list_of_children()).map_err(Step::Launch.failed(list_of_children()))?;
         let pids = text.split_ascii_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?));
         Ok(pids.filter(|pid| *pid != self.launcher && !self.others.contains(pid)).collect())
     }
@@ -237,9 +245,8 @@ fn failure(status: u8, command: &str) -> Option<(ExecError, bool)> {
             return Some((ExecError::NotExecutable { command: command.to_owned(), source }, permitted));
         }
         Some(Outcome::NotFound) => ExecError::NotFound { command: command.to_owned() },
-        Some(Outcome::NoFork) => {
-            Step::Launch.refused("no process in the target's pid namespace", "has it, or its cgroup, too many?")
-        }
+        Some(Outcome::NoFork) => Step::Launch
+            .refused("no process in the target's pid namespace", "has it, or its cgroup, too many?"),
         Some(Outcome::NoTerminal) => refused("no session or terminal of its own"),
         Some(Outcome::NoDeathSignal) => refused("no death signal"),
         Some(Outcome::Alone) => refused("porthole is gone"),
@@ -253,7 +260,10 @@ pub(crate) fn can_be_found() -> Result<(), ExecError> {
     match std::fs::exists(list_of_children()) {
         Ok(true) => Ok(()),
         _ => Err(Step::Launch.refused(
-            format!("{} is missing, so the command could not be found among porthole's children", list_of_children()),
+            format!(
+                "{} is missing, so the command could not be found among porthole's children",
+                list_of_children()
+            ),
             "use a kernel with CONFIG_PROC_CHILDREN, or leave out -p",
         )),
     }

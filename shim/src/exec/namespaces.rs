@@ -134,12 +134,8 @@ impl Joins {
 
     /// Joins all that are left.
     pub(crate) fn join_others(&self, target: &Target) -> Result<(), ExecError> {
-        let others: Vec<_> = self
-            .0
-            .iter()
-            .map(|j| j.namespace)
-            .filter(|n| *n != NamespaceKind::Net)
-            .collect();
+        let others: Vec<_> =
+            self.0.iter().map(|j| j.namespace).filter(|n| *n != NamespaceKind::Net).collect();
         let flags = others.iter().fold(ThreadNameSpaceType::empty(), |flags, n| flags | flag(*n));
         match &target.process {
             Some(process) if !flags.is_empty() => {

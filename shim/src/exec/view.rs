@@ -246,10 +246,7 @@ impl fmt::Display for View {
                 contents
             }
         };
-        let parts = [
-            (contents.sysfs, "; /sys of the target"),
-            (contents.procfs, "; /proc of the target"),
-        ];
+        let parts = [(contents.sysfs, "; /sys of the target"), (contents.procfs, "; /proc of the target")];
         parts.iter().filter(|(there, _)| *there).try_for_each(|(_, text)| f.write_str(text))?;
         contents.dns.lines().try_for_each(|line| write!(f, "\n             {line}"))
     }
@@ -261,17 +258,15 @@ mod tests {
 
     fn trees(cwd: &str, programs: &[&str], mounts: &[&str]) -> Vec<String> {
         let programs: Vec<PathBuf> = programs.iter().map(PathBuf::from).collect();
-        let trees = Contents::trees(Path::new(cwd), &[], &programs, |p| mounts.iter().any(|m| Path::new(m) == p));
+        let trees =
+            Contents::trees(Path::new(cwd), &[], &programs, |p| mounts.iter().any(|m| Path::new(m) == p));
         assert!(trees.iter().all(|tree| !tree.devices));
         trees.iter().map(|t| format!("{}{}", t.path.display(), if t.writable { "+w" } else { "" })).collect()
     }
 
     #[test]
     fn only_what_is_a_mount_point_becomes_a_tree() {
-        assert_eq!(
-            trees("/", &[], &["/proc", "/dev", "/home", "/data"]),
-            ["/", "/home", "/proc", "/tmp+w"]
-        );
+        assert_eq!(trees("/", &[], &["/proc", "/dev", "/home", "/data"]), ["/", "/home", "/proc", "/tmp+w"]);
     }
 
     #[test]
@@ -302,10 +297,14 @@ mod tests {
     #[test]
     fn a_mount_that_only_the_callers_words_lead_to_is_found() {
         let found = |path: &str| {
-            let trees = Contents::trees(Path::new("/home/ann"), &["/srv/x".into()], &["/usr/bin".into()], |_| true);
+            let trees =
+                Contents::trees(Path::new("/home/ann"), &["/srv/x".into()], &["/usr/bin".into()], |_| true);
             trees.iter().find(|tree| tree.path == Path::new(path)).map(|tree| tree.found)
         };
-        assert_eq!((found("/home"), found("/usr"), found("/usr/bin")), (Some(false), Some(false), Some(true)));
+        assert_eq!(
+            (found("/home"), found("/usr"), found("/usr/bin")),
+            (Some(false), Some(false), Some(true))
+        );
         assert_eq!((found("/srv/x"), found("/run")), (Some(true), None));
     }
 

@@ -82,7 +82,7 @@ fn the_target_sees_the_tools_and_nothing_else_through_the_command(node: &Node) {
 fn a_directory_of_the_host_is_refused_where_the_target_would_see_it(node: &Node) {
     let prey = Prey::new(node, &SHELL);
     for options in
-        [&["-p", "-w=/usr"][..], &["-p", "-r=/mnt"], &["-p", "-n", "-w=/mnt/host"], &["-p", "-n", "-r=/"]]
+        [&["-p", "-w=/var"][..], &["-p", "-r=/mnt"], &["-p", "-n", "-w=/mnt/host"], &["-p", "-n", "-r=/"]]
     {
         for profile in ["general", "sysadmin"] {
             let outcome = prey.run(&[&["--profile", profile], options].concat(), &["/bin/busybox", "true"]);

@@ -7,8 +7,8 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
-    fsmount, fsopen, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+    fsconfig_create, fsmount, fsopen, move_mount, open_tree,
 };
 use rustix::process::{chroot, fchdir};
 
@@ -72,7 +72,8 @@ fn confined(contents: &Contents, places: &Places<'_>) -> Result<(), ExecError> {
         Some(process) if contents.procfs => Some(procfs::of_target(process)?),
         _ => None,
     };
-    let new_devpts = if places.devpts.is_some() { None } else { Some(base::devpts().map_err(failed("/dev/pts"))?) };
+    let new_devpts =
+        if places.devpts.is_some() { None } else { Some(base::devpts().map_err(failed("/dev/pts"))?) };
     match &base {
         Some(base) => base::enter(base).map_err(failed("the empty mount namespace"))?,
         None => {
@@ -94,7 +95,7 @@ fn confined(contents: &Contents, places: &Places<'_>) -> Result<(), ExecError> {
     fchdir(&root).map_err(failed("/"))?;
     chroot(".").map_err(failed("/"))?;
     let own = Own::start(contents).map_err(failed("/run"))?;
-    attach(own.tree.as_fd(), "/run").map_err(failed("/run"))?;
+    own.attach(contents.root).map_err(failed("/run"))?;
     attach(devices.as_fd(), "/dev").map_err(failed("/dev"))?;
     if let Some(devpts) = places.devpts.or(new_devpts.as_ref().map(AsFd::as_fd)) {
         base::read_only(devpts).and_then(|()| attach(devpts, "/dev/pts")).map_err(failed("/dev/pts"))?;
@@ -212,4 +213,3 @@ impl OpenedDirectory {
         ))
     }
 }
-

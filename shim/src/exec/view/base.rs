@@ -13,7 +13,8 @@ use nix::sched::{CloneFlags, unshare};
 use porthole_registry::deadline::Deadline;
 use porthole_registry::store::Store;
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, chmodat, fstatfs, makedev, mkdirat, mknodat, open, openat, symlinkat,
+    AtFlags, CWD, FileType, Mode, OFlags, chmodat, fstatfs, makedev, mkdirat, mknodat, open, openat,
+    symlinkat,
 };
 use rustix::io::Errno;
 use rustix::mount::{

@@ -126,7 +126,8 @@ impl Question<'_> {
     fn refuse_directories(&self, entered: bool) -> Result<(), ExecError> {
         let remedy = "leave out -p, or the directory: the target's processes see what the command sees";
         if let Some(Place::Host(path)) = &self.request.root {
-            let what = format!("{} of the host would be seen from the target's pid namespace", path.display());
+            let what =
+                format!("{} of the host would be seen from the target's pid namespace", path.display());
             return Err(Step::Root.refused(what, remedy));
         }
         match &self.request.working_directory {
@@ -143,12 +144,16 @@ impl Question<'_> {
         let Some(first) = self.request.writable.first() else { return Ok(Vec::new()) };
         if no_place {
             return Err(Step::View.refused(
-                format!("--writable={}: the command has no view of the host that this could be in", first.display()),
+                format!(
+                    "--writable={}: the command has no view of the host that this could be in",
+                    first.display()
+                ),
                 "leave it out: -m, -p, -r and profile sysadmin have no such view",
             ));
         }
         let open = |path: &PathBuf| {
-            let opened = OpenedDirectory::open(path).map_err(Step::View.failed(path.display().to_string()))?;
+            let opened =
+                OpenedDirectory::open(path).map_err(Step::View.failed(path.display().to_string()))?;
             if !Contents::writable(&opened.path) || opened.path.starts_with("/tmp") {
                 return Err(Step::View.refused(
                     format!("{} is not a place to write to in a view", opened.path.display()),

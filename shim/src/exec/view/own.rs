@@ -8,8 +8,8 @@ use std::path::{Component, Path};
 use rustix::fs::{Mode, OFlags, mkdirat, openat, symlinkat};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
-    open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_string, fsmount,
+    fsopen, open_tree,
 };
 
 use super::assemble::{attach, attach_found, failed};
@@ -87,7 +87,7 @@ fn directories(root: &OwnedFd, path: &Path) -> io::Result<()> {
 
 /// The tmpfs at `/run`, with what is laid over the host's.
 pub(super) struct Own {
-    pub(super) tree: OwnedFd,
+    tree: OwnedFd,
 }
 
 impl Own {
@@ -98,6 +98,10 @@ impl Own {
         mkdirat(&tree, KEPT, MODE)?;
         mkdirat(&tree, format!("{KEPT}/etc"), MODE)?;
         mkdirat(&tree, "lock", MODE)?;
+        if contents.root == Root::Empty {
+            mkdirat(&tree, format!("{KEPT}/run"), MODE)?;
+            mkdirat(&tree, format!("{KEPT}/run/lock"), MODE)?;
+        }
         if contents.hidden.iter().any(|hide| hide.directory) {
             mkdirat(&tree, format!("{KEPT}/{NO_FILES}"), MODE)?;
         }
@@ -116,6 +120,15 @@ impl Own {
     fn part(&self, part: &str) -> io::Result<OwnedFd> {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         Ok(open_tree(&self.tree, format!("{KEPT}/{part}"), flags)?)
+    }
+
+    /// What lies at `/run`.
+    pub(super) fn attach(&self, root: Root) -> io::Result<()> {
+        match root {
+            // Others see it, and have no use for the rest.
+            Root::Empty => attach(self.part("run")?.as_fd(), "/run"),
+            Root::Host => attach(self.tree.as_fd(), "/run"),
+        }
     }
 
     /// Covers what is not to be seen.
@@ -170,4 +183,3 @@ fn create(tree: &OwnedFd, path: impl AsRef<Path>, content: &[u8]) -> io::Result<
     let mut file = File::from(file);
     if content.is_empty() { Ok(()) } else { file.write_all(content) }
 }
-

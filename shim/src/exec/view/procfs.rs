@@ -14,8 +14,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_fd, fsmount, fsopen,
-    open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_fd, fsmount,
+    fsopen, open_tree,
 };
 use rustix::thread::{
     LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
@@ -34,7 +34,9 @@ pub(super) fn of_target(process: &TargetProcess) -> Result<OwnedFd, ExecError> {
         .map_err(Step::View.failed(format!("pid namespace of process {}", process.pid)))?;
     let mount = match new(&pidns) {
         // What a kernel answers that does not know the option.
-        Err(Errno::INVAL) => clone_of_the_targets(process).map_err(Step::View.failed("/proc of the target"))?,
+        Err(Errno::INVAL) => {
+            clone_of_the_targets(process).map_err(Step::View.failed("/proc of the target"))?
+        }
         made => made.map_err(Step::View.failed("a procfs of the target's pid namespace"))?,
     };
     if !shows(&mount, &pidns).map_err(Step::View.failed("/proc of the target"))? {
@@ -68,8 +70,12 @@ fn clone_of_the_targets(process: &TargetProcess) -> io::Result<OwnedFd> {
     let mount = open_tree(CWD, "/proc", flags);
     move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::Mount))?;
     let mount = mount?;
-    let set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
-    sys::mount_setattr(mount.as_fd(), MountAttributes { set, propagation: libc::MS_PRIVATE, recursive: false })?;
+    let set =
+        libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+    sys::mount_setattr(
+        mount.as_fd(),
+        MountAttributes { set, propagation: libc::MS_PRIVATE, recursive: false },
+    )?;
     Ok(mount)
 }
 

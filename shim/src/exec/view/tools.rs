@@ -14,8 +14,19 @@ use crate::exec::environment::Account;
 use crate::exec::ids::{Ids, NOBODY};
 
 /// Where distributions have programs, their libraries and what those read of their own. All of it is in packages.
-const PROGRAMS: [&str; 11] =
-    ["/usr", "/usr/local", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/libexec", "/nix/store", "/gnu/store"];
+const PROGRAMS: [&str; 11] = [
+    "/usr",
+    "/usr/local",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/libexec",
+    "/nix/store",
+    "/gnu/store",
+];
 
 /// What programs need of `/etc`: the loader's cache, the links of `update-alternatives`, certificates of authorities,
 /// tables that every package of a resolver or of a tool for networks has. Nothing that says anything about this host.
@@ -153,7 +164,10 @@ mod tests {
         let paths = |trees: &[Tree]| trees.iter().map(|t| t.path.display().to_string()).collect::<Vec<_>>();
         assert_eq!(paths(&trees), ["/etc/ld.so.cache", "/etc/ssl/certs", "/opt/tools", "/usr", "/usr/local"]);
         assert!(trees.iter().all(|tree| !tree.writable && !tree.devices));
-        assert_eq!(links.iter().map(|l| l.path.to_str().unwrap()).collect::<Vec<_>>(), ["/bin", "/etc/localtime"]);
+        assert_eq!(
+            links.iter().map(|l| l.path.to_str().unwrap()).collect::<Vec<_>>(),
+            ["/bin", "/etc/localtime"]
+        );
         let (trees, _) = select(false);
         assert!(!paths(&trees).contains(&"/usr/local".to_owned()), "it is in /usr");
     }
