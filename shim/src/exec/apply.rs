@@ -28,7 +28,7 @@ use super::pty::{Pty, Slave};
 use super::recording::Recording;
 use super::view::{Places, View, assemble, devpts};
 use super::wait::{self, Awaited, Signals};
-use super::{Target, seccomp};
+use super::{Target, seccomp, shield};
 use crate::output;
 use crate::sys::{self, Fork};
 use porthole_registry::namespace::NamespaceKind;
@@ -192,6 +192,7 @@ fn enter(entry: &Entry<'_>, child: Option<&AsChild>) -> Result<Infallible, ExecE
     bounds.enter()?;
     // The session keyring is the caller's, with the keys of their Kerberos tickets and disks.
     sys::new_session_keyring().map_err(Step::Keyring.failed("a session keyring of its own"))?;
+    let user_namespace = plan.shield.open(run_dir, plan.processes)?;
     plan.ids.drop_groups()?;
     plan.namespaces.join_net(target)?;
     let places = Places {
@@ -204,6 +205,7 @@ fn enter(entry: &Entry<'_>, child: Option<&AsChild>) -> Result<Infallible, ExecE
     assemble(&plan.view, &places)?;
     plan.namespaces.join_others(target)?;
     directories(plan, opened)?;
+    shield::enter(user_namespace.as_ref())?;
     plan.capabilities.bound()?;
     plan.ids.apply()?;
     plan.capabilities.apply(status)?;

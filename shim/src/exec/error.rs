@@ -52,6 +52,8 @@ pub(crate) enum Step {
     Context,
     /// The host's processes out of reach.
     Apart,
+    /// The command out of their reach.
+    Shield,
     /// The filter of system calls.
     Seccomp,
     /// A copy of porthole that nothing inside can write to.
@@ -89,6 +91,7 @@ impl Step {
             Self::NoNewPrivileges => "forbid new privileges",
             Self::Context => "set the security context",
             Self::Apart => "keep it apart from the host's processes",
+            Self::Shield => "keep others from tracing it",
             Self::Seccomp => "filter system calls",
             Self::SealImage => "protect porthole's own image",
             Self::Descriptors => "close file descriptors",
@@ -120,6 +123,7 @@ impl Step {
             Self::NoNewPrivileges => "no_new_privileges",
             Self::Context => "security_context",
             Self::Apart => "apart",
+            Self::Shield => "shield",
             Self::Seccomp => "seccomp",
             Self::SealImage => "seal_image",
             Self::Descriptors => "descriptors",

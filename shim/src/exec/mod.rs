@@ -18,6 +18,7 @@ mod lifeline;
 mod lsm;
 mod namespaces;
 mod permission;
+mod pinned;
 mod places;
 mod plan;
 mod profiles;
@@ -25,6 +26,7 @@ mod pty;
 mod recording;
 mod seal;
 mod seccomp;
+mod shield;
 mod view;
 mod wait;
 

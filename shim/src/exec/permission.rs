@@ -77,7 +77,7 @@ fn needs(
     need(Need::Context, request.follow_context);
     let may_trace = plan.capabilities.permitted.contains(Capabilities::of(Capability::CAP_SYS_PTRACE));
     need(Need::Host, on_the_hosts(plan, NamespaceKind::Net)?);
-    need(Need::Host, may_trace && on_the_hosts(plan, NamespaceKind::Pid)?);
+    need(Need::Host, may_trace && (!plan.fork || on_the_hosts(plan, NamespaceKind::Pid)?));
     // What the configuration or a profile of the site says is the administrator's own wish.
     need(Need::Unbound, request.detach || request.asks_for_another_cgroup);
     Ok(needs)

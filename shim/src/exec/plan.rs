@@ -28,6 +28,7 @@ use super::permission;
 use super::places::{Directory, OpenedDirectory, open_place};
 use super::profiles::Profile;
 use super::seccomp::Filter;
+use super::shield::Shield;
 use super::view::{Chosen, Question, View};
 use crate::policy::{Invoker, Verdict};
 use porthole_registry::hidden::Hidden;
@@ -98,6 +99,8 @@ pub(crate) struct Plan {
     pub(crate) bounds: Bounds,
     /// The host's processes.
     pub(crate) processes: Apart,
+    /// Those that would trace it.
+    pub(crate) shield: Shield,
     /// System calls.
     pub(crate) seccomp: Filter,
     /// The security module's context.
@@ -154,7 +157,9 @@ impl Plan {
         let available = if maps.is_some() { every_capability() } else { caller.available };
         // The whole host's processes are not what the profile is for; whoever wants them names the capability.
         let tracing = Capabilities::of(Capability::CAP_SYS_PTRACE).minus(request.add);
-        let over_the_host = request.profile.base == Base::Trace && !namespaces.has_other(NamespaceKind::Pid);
+        // Without a fork it stays outside of the pid namespace that its children are born in.
+        let other_processes = request.fork && namespaces.has_other(NamespaceKind::Pid);
+        let over_the_host = request.profile.base == Base::Trace && !other_processes;
         let drop = if over_the_host { request.drop.union(tracing) } else { request.drop };
         let capabilities = Sets::resolve(&request.profile, request.add, drop, available)?;
         let inside = namespaces.has(NamespaceKind::Mnt) || maps.is_some();
@@ -186,7 +191,8 @@ impl Plan {
             working_directory,
             view,
             profile: request.profile.clone(),
-            processes: Apart::resolve(request.profile.base, &namespaces, &capabilities),
+            processes: Apart::resolve(request.profile.base, other_processes, &namespaces, &capabilities),
+            shield: Shield::resolve(request.profile.base, &namespaces, &capabilities),
             capabilities,
             ids,
             bounds: Bounds::resolve(request, target)?,
@@ -263,6 +269,7 @@ impl fmt::Display for Plan {
         writeln!(f, "ids          {}", self.ids)?;
         writeln!(f, "bounds       {}", self.bounds)?;
         writeln!(f, "processes    {}", self.processes)?;
+        writeln!(f, "             {}", self.shield)?;
         writeln!(f, "system calls {}", self.seccomp)?;
         writeln!(f, "context      {}", self.context)?;
         writeln!(f, "privileges   no new ones; read back")?;
@@ -316,6 +323,7 @@ mod tests {
             capabilities: Sets::exactly(Base::General.capabilities()),
             ids: Ids::Set { uid: 1000, gid: 100, host: None },
             bounds: Bounds::default(),
+            shield: Shield::Capabilities,
             processes: Apart::On { signals: true, abstract_sockets: false },
             seccomp: Filter::Off,
             context: Context::None { reason: "no security module is active".into() },
@@ -345,7 +353,8 @@ mod tests {
              ids          uid 1000, gid 100, no supplementary groups\n\
              bounds       no cgroup of its own: no limit on processes, memory or cpu\n             \
                           no core dumps, OOM score 500 or more\n\
-             processes    apart from the host's: looks into none, signals none\n\
+             processes    apart from the host's: looks into none, signals none\n             \
+                          not traced by others of its user: they lack its capabilities\n\
              system calls all: the profile has no filter\n\
              context      none: no security module is active\n\
              privileges   no new ones; read back\n\

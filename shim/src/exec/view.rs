@@ -7,6 +7,7 @@
 mod assemble;
 mod base;
 mod choose;
+mod devices;
 mod hide;
 mod own;
 mod procfs;
@@ -22,8 +23,8 @@ use super::dns::Dns;
 use super::error::ExecError;
 
 pub(crate) use assemble::{Places, assemble};
-pub(crate) use base::devpts;
 pub(crate) use choose::{Chosen, Question};
+pub(crate) use devices::devpts;
 pub(crate) use hide::Hide;
 pub(crate) use tools::{Link, accounts};
 

@@ -13,7 +13,7 @@ use rustix::mount::{
 use rustix::process::{chroot, fchdir};
 
 use super::own::{self, Own};
-use super::{Contents, Root, Tree, View, base, procfs};
+use super::{Contents, Root, Tree, View, base, devices, procfs};
 use crate::exec::TargetProcess;
 use crate::exec::error::{ExecError, Step};
 use crate::exec::places::OpenedDirectory;
@@ -73,7 +73,7 @@ fn confined(contents: &Contents, places: &Places<'_>) -> Result<(), ExecError> {
         _ => None,
     };
     let new_devpts =
-        if places.devpts.is_some() { None } else { Some(base::devpts().map_err(failed("/dev/pts"))?) };
+        if places.devpts.is_some() { None } else { Some(devices::devpts().map_err(failed("/dev/pts"))?) };
     match &base {
         Some(base) => base::enter(base).map_err(failed("the empty mount namespace"))?,
         None => {
@@ -81,7 +81,7 @@ fn confined(contents: &Contents, places: &Places<'_>) -> Result<(), ExecError> {
                 .map_err(failed("a copy of the host's"))?;
         }
     }
-    let devices = base::devices(base.as_ref()).map_err(failed("/dev"))?;
+    let small_dev = base::devices(base.as_ref()).map_err(failed("/dev"))?;
     let mut trees = trees.into_iter();
     let root = match contents.root {
         Root::Empty => own::empty_root(contents).map_err(failed("/"))?,
@@ -96,7 +96,7 @@ fn confined(contents: &Contents, places: &Places<'_>) -> Result<(), ExecError> {
     chroot(".").map_err(failed("/"))?;
     let own = Own::start(contents).map_err(failed("/run"))?;
     own.attach(contents.root).map_err(failed("/run"))?;
-    attach(devices.as_fd(), "/dev").map_err(failed("/dev"))?;
+    attach(small_dev.as_fd(), "/dev").map_err(failed("/dev"))?;
     if let Some(devpts) = places.devpts.or(new_devpts.as_ref().map(AsFd::as_fd)) {
         base::read_only(devpts).and_then(|()| attach(devpts, "/dev/pts")).map_err(failed("/dev/pts"))?;
     }
