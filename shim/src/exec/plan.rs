@@ -27,7 +27,7 @@ use super::namespaces::Joins;
 use super::permission;
 use super::places::{Directory, directory, open_place};
 use super::profiles::Profile;
-use super::seccomp::Filter;
+use super::seccomp::{Filter, Reach};
 use super::view::{Contents, Hide, View, is_mount_point};
 use crate::policy::{Invoker, Verdict};
 use porthole_registry::hidden::Hidden;
@@ -181,6 +181,7 @@ impl Plan {
             let programs = programs(&words, &environment);
             view(request, target, &namespaces, as_root, &working_directory, &programs, hidden)?
         };
+        let reach = Reach { ipc: namespaces.has_other(NamespaceKind::Ipc), unix: true };
         let mut plan = Self {
             target: target.label.clone(),
             policy: Verdict::root(),
@@ -192,7 +193,7 @@ impl Plan {
             capabilities,
             ids,
             bounds: Bounds::resolve(request, target)?,
-            seccomp: Filter::resolve(request.profile.base, capabilities.permitted),
+            seccomp: Filter::resolve(request.profile.base, capabilities.permitted, reach),
             context: Context::resolve(request, target)?,
             no_new_privileges: true,
             terminal: caller.interactive && request.fork && !request.detach,
