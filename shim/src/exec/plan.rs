@@ -30,6 +30,7 @@ use super::profiles::Profile;
 use super::seccomp::{Filter, Reach};
 use super::view::{Contents, Hide, View, is_mount_point};
 use crate::policy::{Invoker, Verdict};
+use porthole_registry::bounded;
 use porthole_registry::hidden::Hidden;
 use porthole_registry::namespace::NamespaceKind;
 
@@ -159,7 +160,8 @@ impl Plan {
         let drop = if over_the_host { request.drop.union(tracing) } else { request.drop };
         let capabilities = Sets::resolve(&request.profile, request.add, drop, available)?;
         let inside = namespaces.has(NamespaceKind::Mnt) || maps.is_some();
-        let account = Account::resolve(&ids, caller, inside, || std::fs::read_to_string("/etc/passwd").ok());
+        let account =
+            Account::resolve(&ids, caller, inside, || bounded::text("/etc/passwd", bounded::LISTS).ok());
         let environment = Environment::resolve(caller, &account, &target.label, &request.variables);
         let words = command::or_shell(&request.command, caller);
         let root =
