@@ -1,5 +1,6 @@
 //! Who the command runs as.
 
+use porthole_registry::bounded;
 use std::fmt;
 
 use rustix::fs::{Mode, OFlags};
@@ -156,7 +157,8 @@ impl IdMap {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let map = rustix::fs::openat(&process.proc_dir, file, flags, Mode::empty())
             .map_err(Step::Inspect.failed(subject()))?;
-        std::io::read_to_string(std::fs::File::from(map))
+        bounded::read(&map, bounded::FACTS)
+            .and_then(bounded::utf8)
             .map(|text| Self::parse(&text))
             .map_err(Step::Inspect.failed(subject()))
     }

@@ -27,10 +27,11 @@ use super::namespaces::Joins;
 use super::permission;
 use super::places::{Directory, OpenedDirectory, open_place};
 use super::profiles::Profile;
-use super::seccomp::Filter;
+use super::seccomp::{Filter, Reach};
 use super::shield::Shield;
 use super::view::{Chosen, Question, View};
 use crate::policy::{Invoker, Verdict};
+use porthole_registry::bounded;
 use porthole_registry::hidden::Hidden;
 use porthole_registry::namespace::NamespaceKind;
 
@@ -163,7 +164,8 @@ impl Plan {
         let drop = if over_the_host { request.drop.union(tracing) } else { request.drop };
         let capabilities = Sets::resolve(&request.profile, request.add, drop, available)?;
         let inside = namespaces.has(NamespaceKind::Mnt) || maps.is_some();
-        let account = Account::resolve(&ids, caller, inside, || std::fs::read_to_string("/etc/passwd").ok());
+        let account =
+            Account::resolve(&ids, caller, inside, || bounded::text("/etc/passwd", bounded::LISTS).ok());
         let environment = Environment::resolve(caller, &account, &target.label, &request.variables);
         let words = command::or_shell(&request.command, caller);
         let root =
@@ -184,6 +186,12 @@ impl Plan {
             hidden,
         };
         let Chosen { view, working_directory, directory, writable } = question.choose()?;
+        let base = request.profile.base;
+        let processes = Apart::resolve(base, other_processes, &namespaces, &capabilities);
+        let reach = Reach {
+            ipc: namespaces.has_other(NamespaceKind::Ipc),
+            unix: processes.leaves_unix_sockets(base, &namespaces),
+        };
         let mut plan = Self {
             target: target.label.clone(),
             policy: Verdict::root(),
@@ -191,12 +199,12 @@ impl Plan {
             working_directory,
             view,
             profile: request.profile.clone(),
-            processes: Apart::resolve(request.profile.base, other_processes, &namespaces, &capabilities),
-            shield: Shield::resolve(request.profile.base, &namespaces, &capabilities),
+            processes,
+            shield: Shield::resolve(base, &namespaces, &capabilities),
             capabilities,
             ids,
             bounds: Bounds::resolve(request, target)?,
-            seccomp: Filter::resolve(request.profile.base, capabilities.permitted),
+            seccomp: Filter::resolve(request.profile.base, capabilities.permitted, reach),
             context: Context::resolve(request, target)?,
             no_new_privileges: true,
             terminal: caller.interactive && request.fork && !request.detach,

@@ -1,5 +1,6 @@
 //! Waiting for the command: its signals, its terminal, its end.
 
+use porthole_registry::bounded;
 use std::io::{PipeReader, Read};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -226,7 +227,7 @@ fn wait_for_events(
 /// Whether the process neither ignores nor handles SIGTSTP: a shell at its prompt does, and editors do.
 fn takes_sigtstp_as_it_is(child: Pid) -> bool {
     let status =
-        std::fs::read_to_string(format!("/proc/{}/status", child.as_raw_nonzero())).unwrap_or_default();
+        bounded::text(format!("/proc/{}/status", child.as_raw_nonzero()), bounded::FACTS).unwrap_or_default();
     let has = |field: &str| {
         let set = status.lines().find_map(|line| line.strip_prefix(field));
         set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok())

@@ -1,9 +1,9 @@
 //! Who asks: the user behind sudo, or the caller, with the groups that the host's files give them.
 
 use super::language::User;
+use porthole_registry::bounded;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::fs;
 
 /// Who started this.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,7 +79,9 @@ impl Accounts {
     /// The host's; a file that cannot be read knows nobody.
     pub(crate) fn read() -> Self {
         let read = |path: &str| {
-            fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+            bounded::file(path, bounded::LISTS)
+                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+                .unwrap_or_default()
         };
         Self { passwd: read("/etc/passwd"), group: read("/etc/group") }
     }

@@ -259,12 +259,7 @@ pub const ATTEMPTS: &[Attempt] = &[
     attempt("x32-call", "a system call of x32", "kkkkk k kk k ??"),
     attempt("cgroup", "mount the cgroups and open another's cgroup.procs", "ddddd d dd d ad"),
     attempt("release-agent", "mount a hierarchy of version 1 and open its release_agent", "ddddd d dd d ?d"),
-    allowed(
-        "shared-memory-root",
-        "open a System V segment of root's",
-        "ddddd d aa d ad",
-        "the segment is root's as the command is; the IPC namespace is the host's unless -i joins the target's",
-    ),
+    attempt("shared-memory-root", "open a System V segment of root's", "ddddd d dd d ad"),
 ];
 
 /// As in the document.
