@@ -5,7 +5,8 @@
    prober NAME       this attempt alone; the status is the errno
    prober --gained   succeeds if this process has a capability that it could escape with
    prober --grant F  gives the file F the capability CAP_SYS_ADMIN
-   prober --segment  makes a segment of shared memory */
+   prober --shared   makes what the user's other processes share: a segment, semaphores and queues
+   prober --unshared takes it away again */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +14,7 @@
 #include <linux/if_link.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/rtnetlink.h>
+#include <mqueue.h>
 #include <net/if.h>
 #include <sched.h>
 #include <stddef.h>
@@ -22,12 +24,15 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/msg.h>
 #include <sys/personality.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/timex.h>
@@ -38,10 +43,14 @@
 #include <signal.h>
 #include <unistd.h>
 
-#define SEGMENT 0x706f7274
+/* Of root's segment; those of users come after it. */
+#define KEY 0x706f7274
 
 /* Processes of the host: root's, one of the same user, and porthole. */
 static int root, same, porthole;
+
+/* As the host numbers users, whom the attempts are made as. */
+static int user;
 
 /* 0 or an errno. */
 static int of(long result) { return result < 0 ? errno : 0; }
@@ -87,6 +96,16 @@ static int connects(const char *path, int abstract) {
     socklen_t length = offsetof(struct sockaddr_un, sun_path) + abstract + strlen(path) + !abstract;
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
     return fd < 0 ? errno : of(connect(fd, (struct sockaddr *)&address, length));
+}
+
+/* The same without a connection, by a socket that has a peer already. */
+static int sends_to(const char *name) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    strncpy(address.sun_path + 1, name, sizeof address.sun_path - 2);
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_DGRAM, 0, pair)) return errno;
+    socklen_t length = offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name);
+    return of(sendto(pair[0], "x", 1, MSG_DONTWAIT, (struct sockaddr *)&address, length));
 }
 
 /* Sends a message and returns the errno of the answer. */
@@ -154,6 +173,18 @@ static int type_into_terminal(void) {
     return of(ioctl(terminal, TIOCSTI, "x"));
 }
 
+/* That of another window of the same user. */
+static int open_terminal(void) {
+    const char *terminal = getenv("TERMINAL");
+    return terminal ? can_open(terminal, O_RDWR) : ENOTTY;
+}
+
+static int type_into_other_terminal(void) {
+    const char *terminal = getenv("TERMINAL");
+    int file = open(terminal ? terminal : "", O_RDWR | O_NOCTTY);
+    return file < 0 ? errno : of(ioctl(file, TIOCSTI, "x"));
+}
+
 static int make_device(void) {
     char name[64];
     snprintf(name, sizeof name, "device-%d", getpid());
@@ -188,22 +219,38 @@ static int grant(const char *path) {
     return of(setxattr(path, "security.capability", &data, XATTR_CAPS_SZ_2, 0));
 }
 
-static int another_cgroup(void) {
-    if (mount("none", "/mnt", "cgroup2", 0, NULL)) return errno;
-    return can_open("/mnt/cgroup.procs", O_WRONLY);
+/* A directory to mount something on: the host's, or one that a container or a view of tools has. */
+static const char *mount_point(void) {
+    return !access("/mnt", F_OK) ? "/mnt" : !access("/out", F_OK) ? "/out" : "/tmp";
 }
+
+/* Mounts, tries to open a file of the mount for writing where one is named, and takes the mount away again. */
+static int mounted(const char *type, const char *options, const char *file) {
+    const char *at = mount_point();
+    char path[64];
+    if (mount("none", at, type, 0, options)) return errno;
+    snprintf(path, sizeof path, "%s/%s", at, file ? file : "");
+    int error = file ? can_open(path, O_WRONLY) : 0;
+    umount2(at, MNT_DETACH);
+    return error;
+}
+
+static int another_cgroup(void) { return mounted("cgroup2", NULL, "cgroup.procs"); }
 
 /* One that there is already, or none. */
-static int release_agent(void) {
-    if (mount("none", "/mnt", "cgroup", 0, "memory")) return errno;
-    return can_open("/mnt/release_agent", O_WRONLY);
+static int release_agent(void) { return mounted("cgroup", "memory", "release_agent"); }
+
+static int remount(void) {
+    struct statvfs root;
+    if (statvfs("/", &root) || mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND, NULL)) return errno;
+    if (root.f_flag & ST_RDONLY) mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL);
+    return 0;
 }
 
+/* The way out of a chroot that holds a capability. */
 static int climb(void) {
-    /* The way out of a chroot that holds a capability. */
-    if (mkdir("climb", 0700) && errno != EEXIST) return errno;
     int here = open("/", O_RDONLY | O_DIRECTORY);
-    return chroot("climb") ? errno : of(fchdir(here));
+    return chroot(mount_point()) ? errno : of(fchdir(here));
 }
 
 static int by_handle(void) {
@@ -266,6 +313,43 @@ static int foreign_call(void) {
 #endif
 }
 
+/* Each is asked for in a form that changes nothing, or is refused once permissions have been looked at. */
+static int limit(int pid) {
+    struct rlimit wrong = {.rlim_cur = 2, .rlim_max = 1};
+    return past(syscall(SYS_prlimit64, pid, RLIMIT_CORE, &wrong, NULL), EINVAL);
+}
+
+static int schedule(int pid) {
+    struct sched_param none = {0};
+    return of(syscall(SYS_sched_setscheduler, pid, SCHED_OTHER, &none));
+}
+
+static int processors(int pid) {
+    unsigned long none[16] = {0};
+    return past(syscall(SYS_sched_setaffinity, pid, sizeof none, none), EINVAL);
+}
+
+/* The name of a queue that the user's other processes have. */
+static const char *queue_name(void) {
+    static char name[32];
+    snprintf(name, sizeof name, "porthole-%d", user);
+    return name;
+}
+
+static int share(void) {
+    struct mq_attr size = {.mq_maxmsg = 1, .mq_msgsize = 1};
+    if (shmget(KEY + user, 4096, IPC_CREAT | 0600) < 0 || semget(KEY + user, 1, IPC_CREAT | 0600) < 0) return errno;
+    if (msgget(KEY + user, IPC_CREAT | 0600) < 0) return errno;
+    return of(syscall(SYS_mq_open, queue_name(), O_CREAT | O_RDWR, 0600, &size));
+}
+
+static int unshare_all(void) {
+    shmctl(shmget(KEY + user, 0, 0), IPC_RMID, NULL);
+    semctl(semget(KEY + user, 0, 0), 0, IPC_RMID);
+    msgctl(msgget(KEY + user, 0), IPC_RMID, NULL);
+    return of(syscall(SYS_mq_unlink, queue_name()));
+}
+
 static int uring(void) {
     char parameters[120] = {0};
     return of(syscall(SYS_io_uring_setup, 1, parameters));
@@ -273,9 +357,8 @@ static int uring(void) {
 
 #define TRY(label, expression) static int label(void) { return expression; }
 
-TRY(mount_tmpfs, of(mount("none", "/mnt", "tmpfs", 0, NULL)))
+TRY(mount_tmpfs, mounted("tmpfs", NULL, NULL))
 TRY(mount_by_descriptor, of(syscall(SYS_fsopen, "tmpfs", 0)))
-TRY(remount, of(mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND, NULL)))
 static int umount_etc(void) {
     int error = past(umount2("/etc", UMOUNT_NOFOLLOW), EINVAL);
     return error == EBUSY ? 0 : error;
@@ -351,7 +434,29 @@ TRY(more_groups, of(syscall(SYS_setgroups, 1, &(gid_t){0})))
 TRY(legacy_personality, of(personality(READ_IMPLIES_EXEC)))
 TRY(host_name, past(syscall(SYS_sethostname, "", -1), EINVAL))
 TRY(watch_files, of(syscall(SYS_fanotify_init, 4, 0)))
-TRY(shared_memory, of(shmget(SEGMENT, 0, 0600)))
+TRY(shared_memory, of(shmget(KEY, 0, 0600)))
+TRY(shared_memory_same, of(shmget(KEY + user, 0, 0600)))
+TRY(semaphores_same, of(semget(KEY + user, 0, 0600)))
+TRY(messages_same, of(msgget(KEY + user, 0600)))
+TRY(queue_same, of(syscall(SYS_mq_open, queue_name(), O_RDWR, 0, NULL)))
+TRY(limit_root, limit(root))
+TRY(limit_same, limit(same))
+TRY(renice_same, of(setpriority(PRIO_PROCESS, same, 0)))
+TRY(renice_users, of(setpriority(PRIO_USER, 0, 0)))
+TRY(schedule_same, schedule(same))
+TRY(processors_same, processors(same))
+TRY(io_priority_same, of(syscall(SYS_ioprio_set, 1, same, 0)))
+TRY(console, past(open("/dev/tty1", O_RDWR | O_NOCTTY | O_NONBLOCK), ENXIO))
+TRY(read_wireguard, can_read("/etc/wireguard/wg0.conf"))
+TRY(read_letsencrypt, can_read("/etc/letsencrypt/live/shop/privkey.pem"))
+TRY(read_tls, can_read("/etc/ssl/private/host.key"))
+TRY(read_netplan, can_read("/etc/netplan/50-wifi.yaml"))
+TRY(read_credstore, can_read("/etc/credstore/db"))
+TRY(read_netrc, can_read("/root/.netrc"))
+TRY(read_service, can_read("/srv/host/data"))
+TRY(read_temporary, can_read("/tmp/of-the-host"))
+TRY(write_here, can_make_in(getenv("STARTED_IN") ? getenv("STARTED_IN") : "."))
+TRY(datagram_abstract, sends_to("porthole-escape-datagram"))
 
 static const struct { const char *name; int (*attempt)(void); } attempts[] = {
     {"mount-tmpfs", mount_tmpfs}, {"mount-by-descriptor", mount_by_descriptor}, {"remount-root", remount},
@@ -383,6 +488,15 @@ static const struct { const char *name; int (*attempt)(void); } attempts[] = {
     {"capability-file", capability_file}, {"another-user", another_user}, {"more-groups", more_groups},
     {"personality", legacy_personality}, {"x32-call", foreign_call}, {"cgroup", another_cgroup},
     {"release-agent", release_agent}, {"shared-memory-root", shared_memory},
+    {"shared-memory-same-user", shared_memory_same}, {"semaphores-same-user", semaphores_same},
+    {"messages-same-user", messages_same}, {"queue-same-user", queue_same}, {"limit-root", limit_root},
+    {"limit-same-user", limit_same}, {"renice-same-user", renice_same}, {"renice-every-process", renice_users},
+    {"scheduler-same-user", schedule_same}, {"affinity-same-user", processors_same},
+    {"io-priority-same-user", io_priority_same}, {"other-terminal", open_terminal},
+    {"input-of-other-terminal", type_into_other_terminal}, {"console", console}, {"read-wireguard-key", read_wireguard},
+    {"read-letsencrypt-key", read_letsencrypt}, {"read-tls-key", read_tls}, {"read-netplan", read_netplan},
+    {"read-credstore", read_credstore}, {"read-netrc", read_netrc}, {"read-srv", read_service},
+    {"read-tmp", read_temporary}, {"write-cwd", write_here}, {"abstract-datagram", datagram_abstract},
 };
 
 static int number(const char *name) {
@@ -394,13 +508,14 @@ int main(int argc, char **argv) {
     setvbuf(stdout, NULL, _IONBF, 0);
     root = number("ROOT");
     same = number("SAME");
+    user = getenv("USER_OF_HOST") ? atoi(getenv("USER_OF_HOST")) : (int)getuid();
     porthole = getppid();
     /* porthole, seen from a namespace of its own. */
     if (!porthole) porthole = 0x7ffffff;
     if (argc > 1 && !strcmp(argv[1], "--gained")) return gained();
     if (argc > 2 && !strcmp(argv[1], "--grant")) return grant(argv[2]);
-    if (argc > 1 && !strcmp(argv[1], "--segment")) return of(shmget(SEGMENT, 4096, IPC_CREAT | 0600));
-    if (argc > 1 && !strcmp(argv[1], "--no-segment")) return of(shmctl(shmget(SEGMENT, 0, 0), IPC_RMID, NULL));
+    if (argc > 1 && !strcmp(argv[1], "--shared")) return share();
+    if (argc > 1 && !strcmp(argv[1], "--unshared")) return unshare_all();
     for (unsigned at = 0; at < sizeof attempts / sizeof *attempts; at++) {
         if (argc > 1 && !strcmp(argv[1], attempts[at].name)) return attempts[at].attempt();
         if (argc > 1) continue;
