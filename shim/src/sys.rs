@@ -290,6 +290,30 @@ pub(crate) fn fexecve(
     io::Error::last_os_error()
 }
 
+/// The namespace that a pid or user namespace is in, where that is not outside this process's own: ioctl_nsfs(2),
+/// <https://man7.org/linux/man-pages/man2/ioctl_nsfs.2.html>
+pub(crate) fn parent_namespace(namespace: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    const NS_GET_PARENT: libc::Ioctl = 0xb702;
+    // SAFETY: the request takes no argument, and no memory of this process; the descriptor is borrowed, so open.
+    let parent = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_PARENT) };
+    if parent >= 0 {
+        // SAFETY: the call has just made this descriptor, close-on-exec, and nobody else knows it.
+        Ok(unsafe { OwnedFd::from_raw_fd(parent) })
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Whether a file of nsfs is a network namespace: ioctl_nsfs(2).
+pub(crate) fn is_netns(namespace: BorrowedFd<'_>) -> io::Result<bool> {
+    const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
+    // SAFETY: as above.
+    match unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_NSTYPE) } {
+        -1 => Err(io::Error::last_os_error()),
+        kind => Ok(kind == libc::CLONE_NEWNET),
+    }
+}
+
 /// The version of Landlock's interface, 0 where the kernel does not have it:
 /// <https://man7.org/linux/man-pages/man2/landlock_create_ruleset.2.html>
 pub(crate) fn landlock_version() -> u32 {

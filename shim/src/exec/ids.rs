@@ -69,14 +69,11 @@ impl Ids {
             let host_gid = gids.outside(gid).ok_or_else(|| unmapped("gid", gid, "-G"))?;
             return Ok(Self::Set { uid, gid, host: Some((host_uid, host_gid)) });
         }
-        let behind_sudo = |name: &str| {
-            let id = caller.variable(name)?.to_str()?.parse::<u32>().ok()?;
-            (caller.uid == 0 && id != 0).then_some(id)
-        };
+        let behind_sudo = Some(&caller.invoker).filter(|invoker| invoker.behind_sudo);
         let root = request.profile.base == Base::Sysadmin;
-        let uid = request.uid.or(root.then_some(0)).or_else(|| behind_sudo("SUDO_UID")).unwrap_or(NOBODY);
-        let gid =
-            request.gid.or((uid == 0).then_some(0)).or_else(|| behind_sudo("SUDO_GID")).unwrap_or(NOBODY);
+        let uid = request.uid.or(root.then_some(0)).or(behind_sudo.map(|user| user.uid)).unwrap_or(NOBODY);
+        let gid = request.gid.or((uid == 0).then_some(0)).or(behind_sudo.map(|user| user.gid));
+        let gid = gid.unwrap_or(NOBODY);
         Ok(Self::Set { uid, gid, host: None })
     }
 
@@ -168,30 +165,29 @@ impl IdMap {
 mod tests {
     use super::*;
     use crate::exec::args::ExecArgs;
+    use crate::policy::Invoker;
 
-    fn caller(variables: &[(&str, &str)]) -> Caller {
-        Caller {
-            variables: variables.iter().map(|(n, v)| (n.into(), v.into())).collect(),
-            ..Caller::default()
-        }
+    fn caller(invoker: Option<(u32, u32)>) -> Caller {
+        let invoker = invoker.map(|(uid, gid)| Invoker { uid, gid, name: None, behind_sudo: true });
+        Caller { invoker: invoker.unwrap_or_default(), ..Caller::default() }
     }
 
     fn request(args: &ExecArgs) -> Request {
         Request::try_from(args).unwrap()
     }
 
-    fn ids(args: &ExecArgs, variables: &[(&str, &str)]) -> (u32, u32) {
-        match Ids::resolve(&request(args), &caller(variables), None).unwrap() {
+    fn ids(args: &ExecArgs, invoker: Option<(u32, u32)>) -> (u32, u32) {
+        match Ids::resolve(&request(args), &caller(invoker), None).unwrap() {
             Ids::Set { uid, gid, .. } => (uid, gid),
             Ids::Kept => panic!("kept"),
         }
     }
 
-    const SUDO: &[(&str, &str)] = &[("SUDO_UID", "1000"), ("SUDO_GID", "100")];
+    const SUDO: Option<(u32, u32)> = Some((1000, 100));
 
     #[test]
     fn root_becomes_nobody() {
-        assert_eq!(ids(&ExecArgs::default(), &[]), (NOBODY, NOBODY));
+        assert_eq!(ids(&ExecArgs::default(), None), (NOBODY, NOBODY));
     }
 
     #[test]
@@ -201,8 +197,11 @@ mod tests {
 
     #[test]
     fn root_behind_sudo_is_not_an_invoking_user() {
-        assert_eq!(ids(&ExecArgs::default(), &[("SUDO_UID", "0"), ("SUDO_GID", "0")]), (NOBODY, NOBODY));
-        assert_eq!(ids(&ExecArgs::default(), &[("SUDO_UID", "-1"), ("SUDO_GID", "x")]), (NOBODY, NOBODY));
+        let variables = [("SUDO_UID", "0"), ("SUDO_GID", "0")].map(|(n, v)| (n.into(), v.into()));
+        let invoker = Invoker::read(&variables).unwrap();
+        let caller = Caller { invoker, ..Caller::default() };
+        let ids = Ids::resolve(&request(&ExecArgs::default()), &caller, None).unwrap();
+        assert_eq!(ids, Ids::Set { uid: NOBODY, gid: NOBODY, host_uid: None });
     }
 
     #[test]

@@ -217,7 +217,7 @@ impl Plan {
             environment,
         };
         let mut command = Command::new(&words, &plan.environment)?;
-        plan.policy = permission::ask(request, target, caller, &plan, &words)?;
+        plan.policy = permission::ask(request, target, caller, &plan, &words, &writable)?;
         if let Some(program) = &plan.policy.program {
             command.pin(program)?;
         }
