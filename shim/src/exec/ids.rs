@@ -201,7 +201,7 @@ mod tests {
         let invoker = Invoker::read(&variables).unwrap();
         let caller = Caller { invoker, ..Caller::default() };
         let ids = Ids::resolve(&request(&ExecArgs::default()), &caller, None).unwrap();
-        assert_eq!(ids, Ids::Set { uid: NOBODY, gid: NOBODY, host_uid: None });
+        assert_eq!(ids, Ids::Set { uid: NOBODY, gid: NOBODY, host: None });
     }
 
     #[test]
