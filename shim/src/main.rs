@@ -89,6 +89,7 @@ fn run(cli: Cli) -> Result<ExitCode, Problem> {
         Command::Identify { thing } => identify::run(&thing, &config()?, global.output),
         Command::Inspect { target } => inspect::run(&target, &config()?, global.output),
         Command::Exec { target, args } => {
+            args.env.iter().for_each(exec::Variable::conceal);
             let settings = settings(&global)?;
             exec(&target, &args, &config()?, settings)
         }

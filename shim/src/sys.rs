@@ -8,6 +8,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU16, Ordering};
 
@@ -46,21 +47,40 @@ pub(crate) fn arguments() -> &'static [OsString] {
 
 /// Leaves nothing on this process's command line, as `/proc/PID/cmdline` shows it, but its last `count` words.
 pub(crate) fn keep_last_arguments(count: usize) {
-    use std::os::unix::ffi::OsStrExt;
-    let length = |words: &[OsString]| words.iter().map(|word| word.as_bytes().len() + 1).sum::<usize>();
     let all = arguments();
-    let kept = all.get(all.len().saturating_sub(count)..).unwrap_or_default();
-    let (whole, kept) = (length(all), length(kept));
+    let kept = length(all.get(all.len().saturating_sub(count)..).unwrap_or_default());
+    change_command_line(|line| {
+        line.copy_within(line.len() - kept.., 0);
+        line[kept..].fill(0);
+    });
+}
+
+/// Writes over the ends of words on this process's command line that are `secret`.
+pub(crate) fn conceal_argument(secret: &[u8]) {
+    let mut at = 0;
+    let ends = arguments().iter().filter_map(|word| {
+        let word = word.as_bytes();
+        at += word.len() + 1;
+        word.ends_with(secret).then_some(at - 1)
+    });
+    let ends: Vec<_> = ends.collect();
+    change_command_line(|line| ends.iter().for_each(|&end| line[end - secret.len()..end].fill(b'*')));
+}
+
+fn length(words: &[OsString]) -> usize {
+    words.iter().map(|word| word.as_bytes().len() + 1).sum()
+}
+
+/// The words as `/proc/PID/cmdline` shows them; what `arguments` gives are copies.
+fn change_command_line(change: impl FnOnce(&mut [u8])) {
     let words = WORDS.load(Ordering::Relaxed);
     if words.is_null() {
         return;
     }
     // SAFETY: execve(2) puts the words one behind the other, each with its NUL, into the writable memory of the stack, from
-    // `words` on. `whole` is their length, since ARGUMENTS has copies of all of them; and there is no reference to the
-    // originals, nor another thread.
-    let line = unsafe { std::slice::from_raw_parts_mut(words, whole) };
-    line.copy_within(whole - kept.., 0);
-    line[kept..].fill(0);
+    // `words` on. Their length is known, since ARGUMENTS has copies of all of them; there is no reference to the originals,
+    // nor another thread.
+    change(unsafe { std::slice::from_raw_parts_mut(words, length(arguments())) });
 }
 
 /// Opens `/dev/null` where stdin, stdout or stderr is closed: what is opened later must not take their place.

@@ -25,6 +25,15 @@ impl Variable {
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
+
+    /// Takes its value off this process's command line, where everybody who sees the process reads it.
+    pub(crate) fn conceal(&self) {
+        if let Some(value) = self.value.as_ref().filter(|value| !value.is_empty()) {
+            // The name too tells it from a word that ends alike.
+            let pair = format!("{}={value}", self.name);
+            crate::sys::conceal_argument(pair.as_bytes());
+        }
+    }
 }
 
 impl FromStr for Variable {

@@ -35,6 +35,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 pub(crate) use args::{ExecArgs, Request};
+pub(crate) use environment::Variable;
 pub(crate) use error::ExecError;
 pub(crate) use launcher::guest;
 pub(crate) use plan::{Caller, Plan};
