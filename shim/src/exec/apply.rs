@@ -223,7 +223,7 @@ fn enter(entry: &Entry<'_>, child: Option<&AsChild>) -> Result<Infallible, ExecE
     opened.filter.as_ref().map_or(Ok(()), seccomp::apply)?;
     if let (Some(child), Some(image)) = (child, image) {
         let manner = Manner { terminal: child.slave.is_some(), tied };
-        return Err(image.launch(&opened.command, manner, child.porthole));
+        return Err(plan.context.blame_launch(image.launch(&opened.command, manner, child.porthole)));
     }
     Err(plan.context.blame(opened.command.execute(), || opened.command.is_permitted()))
 }

@@ -67,8 +67,8 @@ impl Image {
             .map_err(Step::Launch.failed("/proc/self/exe"))
     }
 
-    /// Becomes the launcher of `command`. Comes back only with an error.
-    pub(crate) fn launch(&self, command: &Command, manner: Manner, porthole: Pid) -> ExecError {
+    /// Becomes the launcher of `command`. Comes back only with the error of execve.
+    pub(crate) fn launch(&self, command: &Command, manner: Manner, porthole: Pid) -> io::Error {
         let text = |text: String| CString::new(text).unwrap_or_default();
         let candidates = command.candidates();
         let mut words = vec![
@@ -79,11 +79,7 @@ impl Image {
         ];
         words.extend(candidates.iter().cloned());
         words.extend(command.arguments().iter().cloned());
-        Step::Launch.failed("porthole's own image")(sys::fexecve(
-            self.0.as_fd(),
-            &words,
-            command.environment(),
-        ))
+        sys::fexecve(self.0.as_fd(), &words, command.environment())
     }
 }
 

@@ -87,7 +87,8 @@ pub(super) fn of_a_child(
         Fork::Child => {
             drop((ready, hold));
             let done = child().and_then(|()| (&made).write_all(b"y"));
-            // End of file comes when the parent has closed its end, one way or the other.
+            // What could not be made is end of file to the parent; and to this process, that the parent has done.
+            drop(made);
             let waited = (&release).read_to_end(&mut Vec::new());
             sys::exit_now(u8::from(done.and(waited.map(drop)).is_err()))
         }

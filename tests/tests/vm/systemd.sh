@@ -95,7 +95,7 @@ sentence 'journald has the structured data as the message' \
     '0 [[]porthole@32473 *command="sh -c exit*7"*event="end"*status="7"*[]] end shop/web-0/app by root' fields MESSAGE
 sentence 'a refusal is a warning' '125 *policy*' \
     env SUDO_UID=1234 SUDO_GID=1234 SUDO_USER=ann porthole -o json exec web-0 -- id
-sentence 'journald has the refusal as one' '0 4 [[]*event="refused"*[]] refused shop/web-0/app by ann' \
+sentence 'journald has the refusal as one' '0 4 [[]*event="refused"*[]] refused web-0 by ann' \
     fields PRIORITY MESSAGE
 sentence 'a command that would forge a line runs' '0 ' porthole exec web-0 -- true 'a
 <80>forged[1]: x'

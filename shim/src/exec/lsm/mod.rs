@@ -121,16 +121,33 @@ impl Context {
     /// What an execve that failed means: where nothing else forbids to execute the file, it was the context.
     /// `permitted` tells that.
     pub(crate) fn blame(&self, error: ExecError, permitted: impl FnOnce() -> bool) -> ExecError {
-        let ExecError::NotExecutable { command, source } = &error else { return error };
-        let denied = source.kind() == ErrorKind::PermissionDenied && self.changes();
-        if !denied || !permitted() {
-            return error;
+        match &error {
+            ExecError::NotExecutable { command, source } if self.denies(source) && permitted() => {
+                self.denied(command, source)
+            }
+            _ => error,
         }
+    }
+
+    /// The same for porthole's own image, which has to be the first that is executed into the context where the command is
+    /// born in another pid namespace.
+    pub(crate) fn blame_launch(&self, source: std::io::Error) -> ExecError {
+        if self.denies(&source) {
+            return self.denied("porthole's own image", &source);
+        }
+        Step::Launch.failed("porthole's own image")(source)
+    }
+
+    fn denies(&self, source: &std::io::Error) -> bool {
+        source.kind() == ErrorKind::PermissionDenied && self.changes()
+    }
+
+    fn denied(&self, program: &str, source: &std::io::Error) -> ExecError {
         let remedy = match self {
             Self::Selinux { .. } => selinux::EXEC_REMEDY,
             _ => apparmor::EXEC_REMEDY,
         };
-        Step::Context.refused(format!("{self}: {command} may not be executed into it: {source}"), remedy)
+        Step::Context.refused(format!("{self}: {program} may not be executed into it: {source}"), remedy)
     }
 }
 

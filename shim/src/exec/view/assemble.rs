@@ -95,7 +95,7 @@ fn confined(contents: &Contents, places: &Places<'_>) -> Result<(), ExecError> {
     fchdir(&root).map_err(failed("/"))?;
     chroot(".").map_err(failed("/"))?;
     let own = Own::start(contents).map_err(failed("/run"))?;
-    own.attach(contents.root).map_err(failed("/run"))?;
+    own.attach("/run").map_err(failed("/run"))?;
     attach(small_dev.as_fd(), "/dev").map_err(failed("/dev"))?;
     if let Some(devpts) = places.devpts.or(new_devpts.as_ref().map(AsFd::as_fd)) {
         base::read_only(devpts).and_then(|()| attach(devpts, "/dev/pts")).map_err(failed("/dev/pts"))?;
@@ -126,13 +126,20 @@ fn confined(contents: &Contents, places: &Places<'_>) -> Result<(), ExecError> {
     }
     // After all else: the working directory's tree may have them too, and an overlay shows what is below mounts.
     own.hide(&contents.hidden)?;
+    if contents.root == Root::Empty {
+        own.cover().map_err(failed("/run"))?;
+    }
     places.change_to_start()
 }
 
 fn host(contents: &Contents, places: &Places<'_>) -> Result<(), ExecError> {
     base::copy_of_the_hosts(MountPropagationFlags::DOWNSTREAM).map_err(failed("a copy of the host's"))?;
-    let own = Own::start(contents).map_err(failed("/etc"))?;
-    own.overlay_etc(&contents.dns.overlays)?;
+    if contents.sysfs {
+        // The files lie where the fresh sysfs will cover them.
+        let own = Own::start(contents).map_err(failed("/sys"))?;
+        own.attach("/sys").map_err(failed("/sys"))?;
+        own.overlay_etc(&contents.dns.overlays)?;
+    }
     sysfs(contents, MountAttrFlags::empty())?;
     places.change_to_start()
 }

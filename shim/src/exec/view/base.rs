@@ -56,10 +56,11 @@ fn into_empty_namespace() -> io::Result<()> {
     copy_of_the_hosts(MountPropagationFlags::PRIVATE)?;
     let root = tmpfs("0755", "4k", MountAttrFlags::MOUNT_ATTR_NODEV)?;
     mkdirat(&root, "dev", Mode::from_raw_mode(0o755))?;
-    let onto = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    move_mount(&devices::devices()?, "", &root, "dev", onto)?;
     read_only(root.as_fd())?;
+    // Before Linux 6.15 nothing is mounted on a mount that is in no namespace.
+    let onto = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     move_mount(&root, "", CWD, "/", onto)?;
+    move_mount(&devices::devices()?, "", &root, "dev", onto)?;
     fchdir(&root)?;
     pivot_root(".", ".")?;
     // What was the root now lies over the new one: with it go all mounts of the host.

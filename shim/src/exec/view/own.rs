@@ -122,13 +122,14 @@ impl Own {
         Ok(open_tree(&self.tree, format!("{KEPT}/{part}"), flags)?)
     }
 
-    /// What lies at `/run`.
-    pub(super) fn attach(&self, root: Root) -> io::Result<()> {
-        match root {
-            // Others see it, and have no use for the rest.
-            Root::Empty => attach(self.part("run")?.as_fd(), "/run"),
-            Root::Host => attach(self.tree.as_fd(), "/run"),
-        }
+    /// Mounts it. Before Linux 6.15 no part can be had of what is mounted nowhere.
+    pub(super) fn attach(&self, at: &str) -> io::Result<()> {
+        attach(self.tree.as_fd(), at)
+    }
+
+    /// Covers it with an empty directory: others see that, and have no use for the rest.
+    pub(super) fn cover(&self) -> io::Result<()> {
+        attach(self.part("run")?.as_fd(), "/run")
     }
 
     /// Covers what is not to be seen.
