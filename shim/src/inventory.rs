@@ -140,7 +140,7 @@ impl Inventory {
 
     fn empty(config: &Config) -> Result<Self, Problem> {
         let boot_id = this_boot()?;
-        let present = Present::new(config, &boot_id)?;
+        let present = Present::new(config, &boot_id);
         Ok(Self { pods: Vec::new(), boot_id, bad: Vec::new(), config: config.clone(), present })
     }
 

@@ -119,7 +119,8 @@ fn named(target: &str, config: &Config) -> Result<Named, Problem> {
     match (inventory.resolve(target), Selector::parse(target)?) {
         (Ok(Target::Pod(pod, record)), _) => {
             let name = called(pod.namespace.as_ref(), &pod.name);
-            let process = record.and_then(|record| inventory.process(record));
+            let records = record.map_or(pod.containers.as_slice(), std::slice::from_ref);
+            let process = records.iter().find_map(|record| inventory.process(record));
             match inventory.open_netns(pod) {
                 Ok(netns) => named(name, &netns, process.as_ref()),
                 // It has ended: what it was called is all there is to ask for.

@@ -40,6 +40,7 @@ fn nothing_is_opened_before_the_policy_has_answered(node: &Node) {
     for text in policies().into_iter().chain([rule("allow = ['host']")]) {
         policy(node, &text);
         assert_eq!(as_ann(&[fifo, "--", "true"]).status.code(), Some(125));
+        assert!(writer.try_wait().unwrap().is_none(), "the writer of {fifo} went on");
         assert_eq!(as_ann(&["--explain", fifo, "--", "true"]).status.code(), Some(125));
         for words in [&["inspect", fifo][..], &["identify", &format!("netns:../..{fifo}")]] {
             assert_ne!(tools::porthole(words).status.code(), Some(0), "{words:?}");

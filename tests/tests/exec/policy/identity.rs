@@ -180,16 +180,16 @@ fn a_container_that_joins_another_pods_network_does_not_rename_it(node: &Node) {
     let path = format!("/proc/{}/ns/net", vault.pid());
     let joiner = Bundle::of_pod(node, "shop", "web-0", "aaa", &path);
     let joiner = Container::run(Runtime::Runc, &joiner);
-    let rows = tools::porthole(&["-o", "json", "list"]);
-    let rows: Value = serde_json::from_str(rows.expect_success()).unwrap();
-    for row in rows.as_array().unwrap() {
-        assert_eq!((&row["pod"], &row["namespace"]), (&json!("db"), &json!("vault")), "{rows}");
-    }
     policy(node, &all_but_vault());
     // By the name that it gave itself there is no pod, and by its id it is both.
     let by_name = as_ann(&["-a", "shop/web-0", "--", "/bin/true"]);
     assert_eq!(by_name.status.code(), Some(125), "{by_name:?}");
     refused(&as_ann(&["-a", joiner.id(), "--", "/bin/true"]), "refused for vault/db by rule 1");
+    let rows = tools::porthole(&["-o", "json", "list"]);
+    let rows: Value = serde_json::from_str(rows.expect_success()).unwrap();
+    for row in rows.as_array().unwrap() {
+        assert_eq!((&row["pod"], &row["namespace"]), (&json!("db"), &json!("vault")), "{rows}");
+    }
     // Nor does the name of the one allow what is not allowed of the other.
     let shop_denied = "[[rule]]\neffect = 'deny'\nnamespaces = ['shop']\n";
     policy(node, &format!("{shop_denied}{}", rule("allow = ['enter']")));
