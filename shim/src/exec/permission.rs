@@ -42,8 +42,9 @@ pub(crate) fn ask(
     if caller.invoker.is_root() {
         return Ok(Verdict::root());
     }
-    let user = caller.invoker.user(&Accounts::read());
-    let needs = needs(request, target, plan, &user.gids, caller.invoker.uid)?;
+    let accounts = Accounts::read();
+    let user = caller.invoker.user(&accounts);
+    let needs = needs(request, target, plan, &user.gids, caller.invoker.uid, &accounts)?;
     let word = words.first().map_or(OsStr::new(""), |word| word);
     let program = match (&plan.view, &plan.working_directory) {
         (View::Entered, _) => Program::OfTarget(word.to_string_lossy().into_owned()),
@@ -97,6 +98,7 @@ fn needs(
     plan: &Plan,
     gids: &BTreeSet<u32>,
     own_uid: u32,
+    accounts: &Accounts,
 ) -> Result<BTreeSet<Need>, ExecError> {
     let mut needs = asked_for(request);
     let mut need = |what, needed: bool| {
@@ -124,8 +126,9 @@ fn needs(
             // Without a number on the host it is a group that is root's, for all that is known.
             let gid = gid.unwrap_or(0);
             need(Need::Root, uid == 0 || gid == 0);
-            // A container's ids are its own. Those of other namespaces are users of the host.
-            need(Need::User, of_no_container(target) && others(uid, gid));
+            // A container's ids are its own, where they are nobody's on the host.
+            let of_host = of_no_container(target) || accounts.have(uid, gid);
+            need(Need::User, of_host && others(uid, gid));
         }
     }
     need(Need::Host, request.follow_context && of_no_container(target));
