@@ -3,7 +3,8 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::io::Errno;
 use serde::Serialize;
 
 use super::Target;
@@ -45,8 +46,16 @@ pub(crate) fn open_place(
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     match (place, &target.process) {
         (Place::Host(path), _) => {
+            // A link of /proc leads into the mount namespace of its process, which the policy has not been asked for.
+            let no_links_of_proc = ResolveFlags::NO_MAGICLINKS;
             let fd =
-                openat(CWD, path, flags, Mode::empty()).map_err(step.failed(path.display().to_string()))?;
+                openat2(CWD, path, flags, Mode::empty(), no_links_of_proc).map_err(|error| match error {
+                    Errno::LOOP => step.refused(
+                        format!("{} leads through a link of /proc, or in a circle", path.display()),
+                        "name the directory by its own path; without DIR it is that of the target's process",
+                    ),
+                    error => step.failed(path.display().to_string())(error),
+                })?;
             let path = std::fs::canonicalize(path).map_err(step.failed(path.display().to_string()))?;
             Ok((path, fd))
         }
