@@ -160,6 +160,10 @@ fn a_stale_record_names_no_pod(node: &Node) {
         gone.status.code() == Some(125) && gone.stderr.contains("its network namespace has gone"),
         "{gone:?}"
     );
+    let again = Container::run(Runtime::Runc, &pod(node, "vault", "db", "app"));
+    let inspected = json(&["inspect", "vault/db"]);
+    assert_eq!(inspected["network"]["inode"], again.netns().ino, "{inspected}");
+    again.delete();
     // Nor does it name what no record tells of.
     live.delete();
     let nameless = Sleeper::unshared(&["--net"]);
