@@ -119,16 +119,31 @@ pub(crate) fn ask_beforehand(words: &str, args: &ExecArgs, settings: &Settings) 
     }
     let caller = Caller::read(&settings.policy)?;
     let request = Request::try_from(args)?;
-    let verdict = permission::ask_beforehand(&request, &caller);
+    refuse_beforehand(words, None, &request, &caller, settings, args.explain)?;
+    Ok(true)
+}
+
+/// Refuses, and logs that, where neither the rest of the plan nor the command would make it allowed.
+fn refuse_beforehand(
+    words: &str,
+    target: Option<&Target>,
+    request: &Request,
+    caller: &Caller,
+    settings: &Settings,
+    explain: bool,
+) -> Result<(), ExecError> {
+    let verdict = permission::ask_beforehand(request, target, caller);
     if verdict.allowed {
-        return Ok(true);
+        return Ok(());
     }
-    let command = command::or_shell(&request.command, &caller);
+    let command = command::or_shell(&request.command, caller);
     let command: Vec<_> = command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    if !args.explain {
-        Log::beforehand(settings.audit.format, &caller, &request, words, &command, &verdict).refused();
+    if !explain {
+        let mut log = Log::beforehand(settings.audit.format, caller, request, words, &command, &verdict);
+        log.name(target);
+        log.refused();
     }
-    Err(permission::refusal(&verdict, &caller, words, &request.profile.name, &command))
+    Err(permission::refusal(&verdict, caller, words, &request.profile.name, &command))
 }
 
 /// Runs the command of `args` in `target`, or explains what that would be. The status is the process exit status; an
@@ -136,6 +151,10 @@ pub(crate) fn ask_beforehand(words: &str, args: &ExecArgs, settings: &Settings) 
 pub(crate) fn run(target: &Target, args: &ExecArgs, settings: &Settings) -> Result<u8, ExecError> {
     let request = Request { defaults: settings.bounds, ..Request::try_from(args)? };
     let caller = Caller::read(&settings.policy)?;
+    // The plan is made of what is read from the target. To explain what would be refused, it is made all the same.
+    if !caller.invoker.is_root() && !args.explain {
+        refuse_beforehand(&target.label, Some(target), &request, &caller, settings, false)?;
+    }
     let (plan, opened) = Plan::resolve(&request, target, &caller, &settings.hidden)?;
     if plan.record.is_some() && !plan.terminal {
         return Err(Step::Request.refused(

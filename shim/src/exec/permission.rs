@@ -18,11 +18,12 @@ use super::plan::{Caller, Plan};
 use super::view::View;
 use crate::policy::{Accounts, Asked, Names, Need, PodName, Program, Verdict, find_program};
 
-/// What can be answered before the target is looked at: a refusal here is one for every target and every command.
-pub(crate) fn ask_beforehand(request: &Request, caller: &Caller) -> Verdict {
+/// What can be answered before there is a plan: a refusal here is one for every command and, where the target is not known
+/// yet, for every target.
+pub(crate) fn ask_beforehand(request: &Request, target: Option<&Target>, caller: &Caller) -> Verdict {
     let asked = Asked {
         user: caller.invoker.user(&Accounts::read()),
-        target: None,
+        target: target.map(names),
         profile: request.profile.name.to_owned(),
         command: None,
         needs: asked_for(request),
@@ -51,16 +52,20 @@ pub(crate) fn ask(
         (_, Directory::Opened(_)) => find_program(word, plan.environment.path(), None),
         (_, directory) => find_program(word, plan.environment.path(), Some(directory.in_view())),
     };
-    let called = PodName { namespace: target.identity.namespace.clone(), pod: target.identity.pod.clone() };
     let asked = Asked {
         user,
-        target: Some(Names { called, all: target.identities.clone() }),
+        target: Some(names(target)),
         profile: plan.profile.name.to_owned(),
         command: Some((program, plan.command.iter().skip(1).cloned().collect())),
         needs,
         writable: Vec::new(),
     };
     Ok(asked.answer(&caller.policy))
+}
+
+fn names(target: &Target) -> Names {
+    let called = PodName { namespace: target.identity.namespace.clone(), pod: target.identity.pod.clone() };
+    Names { called, all: target.identities.clone() }
 }
 
 /// What a rule has to allow by name for these options, wherever they lead.

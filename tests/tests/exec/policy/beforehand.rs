@@ -80,6 +80,25 @@ fn no_device_is_opened_as_a_target(node: &Node) {
     container.delete();
 }
 
+/// Of what a rule keeps the caller from, porthole reads nothing for them either.
+fn the_files_of_a_denied_target_are_not_read(node: &Node) {
+    requires!(strace);
+    let container = web_0(node);
+    let deny = "[[rule]]\neffect = 'deny'\nnamespaces = ['shop']\n";
+    for (text, status) in [(rule(""), 0), (format!("{deny}{}", rule("")), 125)] {
+        policy(node, &text);
+        let trace = node.scratch().join("trace");
+        let under = ["strace", "-f", "-qq", "-s", "200", "-e", "trace=open,openat,openat2", "-o"];
+        let under = [&under[..], &[trace.to_str().unwrap(), "--"]].concat();
+        let mut exec = command(&under, &["web-0", "--", "true"], Path::new("/"));
+        exec.envs(SUDO);
+        assert_eq!(tools::run(exec).status.code(), Some(status));
+        let calls = fs::read_to_string(&trace).unwrap();
+        assert_eq!(calls.contains("etc/resolv.conf"), status == 0, "{calls}");
+    }
+    container.delete();
+}
+
 /// What is in a directory that the caller may not look into.
 fn an_error_does_not_tell_what_is_in_a_private_directory(node: &Node) {
     let container = web_0(node);
@@ -137,6 +156,7 @@ fn who_may_nothing_is_refused_before_the_target_is_looked_for(node: &Node) {
 on_a_node!(requires(root, ip, runc):
     nothing_is_opened_before_the_policy_has_answered,
     no_device_is_opened_as_a_target,
+    the_files_of_a_denied_target_are_not_read,
     an_error_does_not_tell_what_is_in_a_private_directory,
     who_may_nothing_is_refused_before_the_target_is_looked_for,
 );
