@@ -46,9 +46,10 @@ use recording::Recording;
 pub(crate) struct Target {
     /// For messages: `shop/web-0/nginx`.
     pub(crate) label: String,
-    /// What it is to the log; nothing for what no record tells of.
+    /// Its name in the log; empty if no record describes it.
     pub(crate) identity: Identity,
-    /// Every pod that its namespaces and its process are of: each has to be allowed. Empty where the policy is not asked.
+    /// Every pod that its namespaces and its process belong to: the policy has to allow each. Empty for root, who is not
+    /// asked about.
     pub(crate) identities: Vec<PodName>,
     /// Name of the pin, for `/etc/netns/<pod>`; may be empty.
     pub(crate) pod: String,

@@ -18,8 +18,8 @@ use super::plan::{Caller, Plan};
 use super::view::View;
 use crate::policy::{Accounts, Asked, Names, Need, PodName, Program, Verdict, find_program};
 
-/// What can be answered before there is a plan: a refusal here is one for every command and, where the target is not known
-/// yet, for every target.
+/// The answer before there is a plan: a refusal here holds for every command and, while the target is unknown, for every
+/// target.
 pub(crate) fn ask_beforehand(request: &Request, target: Option<&Target>, caller: &Caller) -> Verdict {
     let asked = Asked {
         user: caller.invoker.user(&Accounts::read()),
@@ -68,7 +68,7 @@ fn names(target: &Target) -> Names {
     Names { called, all: target.identities.clone() }
 }
 
-/// What a rule has to allow by name for these options, wherever they lead.
+/// The words that a rule has to allow for these options, wherever they lead.
 fn asked_for(request: &Request) -> BTreeSet<Need> {
     let of_target = |place: &Option<Place>| *place == Some(Place::Target);
     let of_host = |place: &Option<Place>| matches!(place, Some(Place::Host(_)));
@@ -89,8 +89,8 @@ fn asked_for(request: &Request) -> BTreeSet<Need> {
         (Need::Env, !request.variables.is_empty()),
         (Need::Directory, of_host(&request.working_directory)),
         (Need::Context, request.follow_context),
-        // What the configuration or a profile of the site says is the administrator's own wish. Without a process that
-        // waits for it, what the command starts is ended by nobody.
+        // The configuration and the site's profiles are the administrator's own wish. Without a process that waits,
+        // nothing ends the processes that the command starts.
         (Need::Unbound, request.detach || !request.fork || request.asks_for_another_cgroup),
     ];
     all.into_iter().filter_map(|(need, asked)| asked.then_some(need)).collect()

@@ -9,7 +9,7 @@ use porthole_registry::{Found, NetnsDir};
 use rustix::fs::CWD;
 use std::path::PathBuf;
 
-/// What is needed to tell.
+/// The places that tell.
 #[derive(Debug)]
 pub(super) struct Present {
     run_dir: PathBuf,
@@ -44,14 +44,14 @@ impl Present {
         let Some(netns) = record.netns() else { return false };
         let of_process = || match NamespaceId::at(CWD, format!("/proc/{}/ns/net", record.pid).as_str()) {
             Ok(id) => id == netns.id,
-            // Who may not look is told what is on record.
+            // Without the right to look, the record has to do.
             Err(_) => true,
         };
         (self.is_live(record) && of_process()) || self.is_pinned(record)
     }
 
     /// The namespaces that the container has now, and those on record that its other processes may be in; of one that
-    /// has ended the network namespace, as long as that is pinned. What is not so is no record of anything any more.
+    /// has ended the network namespace, as long as that is pinned. `None` for a record that describes nothing any more.
     pub(super) fn namespaces(&self, record: &Record) -> Option<Vec<NamespaceId>> {
         let on_record = record.namespaces.values().filter(|namespace| !namespace.host).map(|ns| ns.id);
         match record.process(&self.boot_id) {

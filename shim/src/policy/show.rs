@@ -38,7 +38,7 @@ enum PolicyCommand {
         /// A profile
         #[arg(value_name = "PROFILE")]
         profile: String,
-        /// What else exec would be asked for: enter, chroot, host-mount, cap-add, root, user, env, directory, context,
+        /// Options that exec would be asked for as well: enter, chroot, host-mount, cap-add, root, user, env, directory, context,
         /// host, unbound
         #[arg(long, value_name = "WHAT", value_delimiter = ',')]
         with: Vec<Need>,

@@ -25,8 +25,8 @@ pub(crate) struct Invoker {
 }
 
 impl Invoker {
-    /// From this process. What sudo says is believed only where nobody but root could have said it. This is the only
-    /// place where it is read.
+    /// From this process. The variables of sudo are believed only if root alone can have set them. No other place reads
+    /// them.
     pub(crate) fn read(variables: &[(OsString, OsString)]) -> Result<Self, String> {
         let uid = rustix::process::getuid().as_raw();
         let gid = rustix::process::getgid().as_raw();

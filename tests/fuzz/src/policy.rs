@@ -69,7 +69,7 @@ fn ask(policy: &Policy) -> usize {
                         of_these += usize::from(answer(policy, &query));
                     }
                 }
-                // What is refused before the target is known, nothing makes allowed.
+                // No target makes allowed what is refused before the target is known.
                 assert!(answer(policy, &beforehand) || of_these == 0);
                 allowed += of_these;
             }

@@ -1,4 +1,4 @@
-//! What is asked before anything is opened on the caller's word, and what an error tells.
+//! The policy is asked before anything is opened on the caller's word, and errors do not tell secrets.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -99,7 +99,7 @@ fn the_files_of_a_denied_target_are_not_read(node: &Node) {
     container.delete();
 }
 
-/// What is in a directory that the caller may not look into.
+/// The contents of a directory that the caller may not look into.
 fn an_error_does_not_tell_what_is_in_a_private_directory(node: &Node) {
     let container = web_0(node);
     let private = private(node);

@@ -1,4 +1,4 @@
-//! What a rule has to allow by name, and that no word allows more than it says.
+//! Options that a rule has to allow by name. No word allows more than it says.
 
 use std::fs;
 use std::path::Path;
