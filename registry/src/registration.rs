@@ -176,7 +176,7 @@ impl Registry {
         if let Some(holder) = holder.filter(|path| !is_same_place(path, &dir, &name)) {
             failures.note(self.store.set_holder(lock, ns.ino, holder));
         }
-        // Whose it is says the sandbox, or who was in it first: who joins by a path gives the pod no other name.
+        // The sandbox names the pod, else its first member: a container that joins by a path does not rename it.
         if let Some(pod) = &record.pod
             && (record.kind == Kind::Sandbox || !self.store.pod(ns.ino).is_ok_and(|known| known.is_some()))
         {

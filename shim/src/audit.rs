@@ -41,19 +41,8 @@ impl Log {
         plan: &Plan,
     ) -> Self {
         let mut log = Self::beforehand(format, caller, request, &target.label, &plan.command, &plan.policy);
+        log.name(Some(target));
         let mut field = |name, value: String| log.fields.push((name, value));
-        let identity = &target.identity;
-        let named = [
-            ("namespace", &identity.namespace),
-            ("pod", &identity.pod),
-            ("container", &identity.container),
-            ("id", &identity.id),
-        ];
-        for (name, value) in named {
-            if let Some(value) = value {
-                field(name, escape(value.as_bytes()));
-            }
-        }
         let joined: Vec<_> =
             plan.namespaces.0.iter().map(|j| format!("{}:{}", j.namespace, j.inode)).collect();
         field("joined", joined.join(" "));
@@ -107,6 +96,22 @@ impl Log {
             field("refused_for", escape_text(identity));
         }
         Self { logger: connect(format), fields, began: Instant::now() }
+    }
+
+    /// With what the target is called.
+    pub(crate) fn name(&mut self, target: Option<&Target>) {
+        let Some(Target { identity, .. }) = target else { return };
+        let named = [
+            ("namespace", &identity.namespace),
+            ("pod", &identity.pod),
+            ("container", &identity.container),
+            ("id", &identity.id),
+        ];
+        for (name, value) in named {
+            if let Some(value) = value {
+                self.fields.push((name, escape(value.as_bytes())));
+            }
+        }
     }
 
     /// It was asked for, and is not done.

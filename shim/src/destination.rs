@@ -50,7 +50,7 @@ pub(crate) fn open(words: &str, args: &ExecArgs, config: &Config, ask: bool) -> 
     }
 }
 
-/// What was opened, and what it is of.
+/// The opened objects of a target, and the pods that they belong to.
 struct Opened {
     netns: OwnedFd,
     process: Option<TargetProcess>,

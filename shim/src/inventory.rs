@@ -33,6 +33,8 @@ pub(crate) struct Pod {
     pub(crate) netns: Option<NamespaceId>,
     pub(crate) on_host_network: bool,
     pub(crate) pin: Option<PinName>,
+    /// Only records are left of it: the number of its network namespace is another's by now.
+    pub(crate) ended: bool,
     /// Empty for a pod in back-off, of which only the pin is left. The sandbox is the last.
     pub(crate) containers: Vec<Record>,
 }
@@ -140,7 +142,7 @@ impl Inventory {
 
     fn empty(config: &Config) -> Result<Self, Problem> {
         let boot_id = this_boot()?;
-        let present = Present::new(config, &boot_id)?;
+        let present = Present::new(config, &boot_id);
         Ok(Self { pods: Vec::new(), boot_id, bad: Vec::new(), config: config.clone(), present })
     }
 
@@ -236,6 +238,7 @@ fn idle_pod(store: &Store, config: &Config, ino: u64) -> Result<Option<Pod>, Pro
         netns: Some(id),
         on_host_network: false,
         pin: Some(pin),
+        ended: false,
         containers: Vec::new(),
     }))
 }

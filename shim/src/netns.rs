@@ -15,8 +15,7 @@ const NSFS: u64 = 0x6e73_6673;
 
 /// Opens the network namespace at `path`.
 ///
-/// What is there is held by `O_PATH`, which opens nothing, and is opened through that descriptor once it has proven to be
-/// a file of nsfs: to open one of those has no effect on anybody.
+/// `O_PATH` holds the file without opening it. A file of nsfs is then opened through that descriptor, which affects nobody.
 pub(crate) fn open(path: &Path) -> Result<(OwnedFd, NamespaceId), Errno> {
     let held = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     if !is_nsfs(&held)? {
@@ -35,13 +34,13 @@ fn is_nsfs(fd: &OwnedFd) -> Result<bool, Errno> {
     Ok(u64::try_from(fstatfs(fd)?.f_type).is_ok_and(|kind| kind == NSFS))
 }
 
-/// The same for a path that somebody named. One error for everything that is no network namespace: who may call porthole
-/// through sudo is not to learn from it what there is in directories that are closed to them.
+/// The same for a path that the user names. Everything that is no network namespace gives one error, so that a user behind
+/// sudo does not learn what a directory contains that is closed to them.
 pub(crate) fn named(path: &Path) -> Result<(OwnedFd, NamespaceId), Problem> {
     open(path).map_err(|errno| {
         let shown = path.display();
         let message = match errno {
-            // What is refused to root is no file of the host's.
+            // Root gets neither from a file system of the host.
             Errno::ACCESS | Errno::PERM => format!("{shown}: {errno}"),
             _ => format!("there is no network namespace at {shown}"),
         };

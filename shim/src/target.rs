@@ -146,7 +146,9 @@ impl Inventory {
     }
 
     fn only<'a>(&self, words: &str, found: &[(&'a Pod, Option<&'a Record>)]) -> Result<Target<'a>, Problem> {
-        match found {
+        // A pod that was made again is meant, and not what is left of the one before.
+        let current: Vec<_> = found.iter().filter(|(pod, _)| !pod.ended).copied().collect();
+        match if current.is_empty() { found } else { &current } {
             [(pod, record)] => Ok(Target::Pod(pod, *record)),
             [] => Err(self.no_such(words)),
             several => {

@@ -51,9 +51,10 @@ use recording::Recording;
 pub(crate) struct Target {
     /// For messages: `shop/web-0/nginx`.
     pub(crate) label: String,
-    /// What it is to the log; nothing for what no record tells of.
+    /// Its name in the log; empty if no record describes it.
     pub(crate) identity: Identity,
-    /// Every pod that its namespaces and its process are of: each has to be allowed. Empty where the policy is not asked.
+    /// Every pod that its namespaces and its process belong to: the policy has to allow each. Empty for root, who is not
+    /// asked about.
     pub(crate) identities: Vec<PodName>,
     /// Name of the pin, for `/etc/netns/<pod>`; may be empty.
     pub(crate) pod: String,
@@ -124,16 +125,31 @@ pub(crate) fn ask_beforehand(words: &str, args: &ExecArgs, settings: &Settings) 
     }
     let caller = Caller::read(&settings.policy)?;
     let request = Request::try_from(args)?;
-    let verdict = permission::ask_beforehand(&request, &caller);
+    refuse_beforehand(words, None, &request, &caller, settings, args.explain)?;
+    Ok(true)
+}
+
+/// Refuses, and logs that, where neither the rest of the plan nor the command would make it allowed.
+fn refuse_beforehand(
+    words: &str,
+    target: Option<&Target>,
+    request: &Request,
+    caller: &Caller,
+    settings: &Settings,
+    explain: bool,
+) -> Result<(), ExecError> {
+    let verdict = permission::ask_beforehand(request, target, caller);
     if verdict.allowed {
-        return Ok(true);
+        return Ok(());
     }
-    let command = command::or_shell(&request.command, &caller);
+    let command = command::or_shell(&request.command, caller);
     let command: Vec<_> = command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    if !args.explain {
-        Log::beforehand(settings.audit.format, &caller, &request, words, &command, &verdict).refused();
+    if !explain {
+        let mut log = Log::beforehand(settings.audit.format, caller, request, words, &command, &verdict);
+        log.name(target);
+        log.refused();
     }
-    Err(permission::refusal(&verdict, &caller, words, &request.profile.name, &command))
+    Err(permission::refusal(&verdict, caller, words, &request.profile.name, &command))
 }
 
 /// Runs the command of `args` in `target`, or explains what that would be. The status is the process exit status; an
@@ -141,6 +157,10 @@ pub(crate) fn ask_beforehand(words: &str, args: &ExecArgs, settings: &Settings) 
 pub(crate) fn run(target: &Target, args: &ExecArgs, settings: &Settings) -> Result<u8, ExecError> {
     let request = Request { defaults: settings.bounds, ..Request::try_from(args)? };
     let caller = Caller::read(&settings.policy)?;
+    // The plan is made of what is read from the target. To explain what would be refused, it is made all the same.
+    if !caller.invoker.is_root() && !args.explain {
+        refuse_beforehand(&target.label, Some(target), &request, &caller, settings, false)?;
+    }
     let (plan, opened) = Plan::resolve(&request, target, &caller, &settings.hidden)?;
     if plan.record.is_some() && !plan.terminal {
         return Err(Step::Request.refused(

@@ -18,11 +18,12 @@ use super::plan::{Caller, Plan};
 use super::view::View;
 use crate::policy::{Accounts, Asked, Names, Need, PodName, Program, Verdict, find_program};
 
-/// What can be answered before the target is looked at: a refusal here is one for every target and every command.
-pub(crate) fn ask_beforehand(request: &Request, caller: &Caller) -> Verdict {
+/// The answer before there is a plan: a refusal here holds for every command and, while the target is unknown, for every
+/// target.
+pub(crate) fn ask_beforehand(request: &Request, target: Option<&Target>, caller: &Caller) -> Verdict {
     let asked = Asked {
         user: caller.invoker.user(&Accounts::read()),
-        target: None,
+        target: target.map(names),
         profile: request.profile.name.to_owned(),
         command: None,
         needs: asked_for(request),
@@ -43,18 +44,18 @@ pub(crate) fn ask(
     if caller.invoker.is_root() {
         return Ok(Verdict::root());
     }
-    let user = caller.invoker.user(&Accounts::read());
-    let needs = needs(request, target, plan, &user.gids, caller.invoker.uid)?;
+    let accounts = Accounts::read();
+    let user = caller.invoker.user(&accounts);
+    let needs = needs(request, target, plan, &user.gids, caller.invoker.uid, &accounts)?;
     let word = words.first().map_or(OsStr::new(""), |word| word);
     let program = match (&plan.view, &plan.working_directory) {
         (View::Entered, _) => Program::OfTarget(word.to_string_lossy().into_owned()),
         (_, Directory::Opened(_)) => find_program(word, plan.environment.path(), None),
         (_, directory) => find_program(word, plan.environment.path(), Some(directory.in_view())),
     };
-    let called = PodName { namespace: target.identity.namespace.clone(), pod: target.identity.pod.clone() };
     let asked = Asked {
         user,
-        target: Some(Names { called, all: target.identities.clone() }),
+        target: Some(names(target)),
         profile: plan.profile.name.to_owned(),
         command: Some((program, plan.command.iter().skip(1).cloned().collect())),
         needs,
@@ -63,7 +64,12 @@ pub(crate) fn ask(
     Ok(asked.answer(&caller.policy))
 }
 
-/// What a rule has to allow by name for these options, wherever they lead.
+fn names(target: &Target) -> Names {
+    let called = PodName { namespace: target.identity.namespace.clone(), pod: target.identity.pod.clone() };
+    Names { called, all: target.identities.clone() }
+}
+
+/// The words that a rule has to allow for these options, wherever they lead.
 fn asked_for(request: &Request) -> BTreeSet<Need> {
     let of_target = |place: &Option<Place>| *place == Some(Place::Target);
     let of_host = |place: &Option<Place>| matches!(place, Some(Place::Host(_)));
@@ -84,8 +90,8 @@ fn asked_for(request: &Request) -> BTreeSet<Need> {
         (Need::Env, !request.variables.is_empty()),
         (Need::Directory, of_host(&request.working_directory)),
         (Need::Context, request.follow_context),
-        // What the configuration or a profile of the site says is the administrator's own wish. Without a process that
-        // waits for it, what the command starts is ended by nobody.
+        // The configuration and the site's profiles are the administrator's own wish. Without a process that waits,
+        // nothing ends the processes that the command starts.
         (Need::Unbound, request.detach || !request.fork || request.asks_for_another_cgroup),
     ];
     all.into_iter().filter_map(|(need, asked)| asked.then_some(need)).collect()
@@ -98,6 +104,7 @@ fn needs(
     plan: &Plan,
     gids: &BTreeSet<u32>,
     own_uid: u32,
+    accounts: &Accounts,
 ) -> Result<BTreeSet<Need>, ExecError> {
     let mut needs = asked_for(request);
     let mut need = |what, needed: bool| {
@@ -119,8 +126,9 @@ fn needs(
         }
         Ids::Set { host: Some((uid, gid)), .. } => {
             need(Need::Root, uid == 0 || gid == 0);
-            // A container's ids are its own. Those of other namespaces are users of the host.
-            need(Need::User, of_no_container(target) && others(uid, gid));
+            // A container's ids are its own, where they are nobody's on the host.
+            let of_host = of_no_container(target) || accounts.have(uid, gid);
+            need(Need::User, of_host && others(uid, gid));
         }
     }
     need(Need::Host, request.follow_context && of_no_container(target));

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, openat, statat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, fstat, openat, openat2, statat};
 use rustix::io::Errno;
 use serde::Serialize;
 
@@ -45,11 +45,23 @@ pub(crate) struct OpenedDirectory {
 }
 
 impl OpenedDirectory {
-    /// That of the host at `path`, relative to the caller's.
+    /// That of the host at `path`, relative to the caller's. A link of /proc leads into the mount namespace of its
+    /// process, which the policy has not been asked for, and is not followed.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = openat(CWD, path, flags, Mode::empty())?;
+        let fd = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)?;
         Ok(Self { path: path_of(&fd)?, fd })
+    }
+
+    /// The same for one that an option names.
+    pub(crate) fn named(path: &Path, step: Step) -> Result<Self, ExecError> {
+        Self::open(path).map_err(|error| match error.raw_os_error() {
+            Some(libc::ELOOP) => step.refused(
+                format!("{} leads through a link of /proc, or in a circle", path.display()),
+                "name the directory by its own path; without DIR it is that of the target's process",
+            ),
+            _ => step.failed(path.display().to_string())(error),
+        })
     }
 }
 
@@ -71,7 +83,7 @@ pub(crate) fn open_place(
 ) -> Result<OpenedDirectory, ExecError> {
     match (place, &target.process) {
         (Place::Host(path), _) => {
-            OpenedDirectory::open(path).map_err(step.failed(path.display().to_string()))
+            OpenedDirectory::named(path, step)
         }
         (Place::Target, Some(process)) => {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

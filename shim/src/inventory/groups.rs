@@ -77,6 +77,7 @@ fn ended(records: Vec<Record>) -> Vec<Pod> {
             netns: None,
             on_host_network: false,
             pin: None,
+            ended: true,
             containers,
         }
     };
@@ -105,6 +106,7 @@ fn pod(mut containers: Vec<Record>, present: &Present, template: &Template) -> P
         pin: containers.iter().find_map(|record| record.pin.as_ref()).map(|pin| pin.name.clone()),
         namespace,
         name,
+        ended: false,
         containers,
     }
 }

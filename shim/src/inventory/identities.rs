@@ -1,4 +1,4 @@
-//! Every pod that a network namespace and a process are of: what the policy has to be asked for.
+//! Every pod that a network namespace and a process belong to. The policy answers for each.
 //!
 //! A rule for a pod covers each way to its processes and namespaces, so anything that is shared with a container makes
 //! its pod one of the target's names: a namespace, the cgroup, or a pid or user namespace around the process's own.
@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 /// The kernel nests them no deeper.
 const DEEPEST: usize = 33;
 
-/// What a container has that others do not, unless they are of it.
+/// Things that only the processes of one container have.
 struct Mark {
     name: PodName,
     namespaces: BTreeSet<NamespaceId>,
@@ -25,8 +25,8 @@ struct Mark {
 }
 
 impl Inventory {
-    /// The pods that these are of, without the host's namespaces, which are of none. Something that no record tells of
-    /// has the name of nothing: it is a target of its own, for which a rule has to allow `-`.
+    /// The pods that these belong to. The host's namespaces belong to none. An object that no record describes has an empty
+    /// name: a rule has to allow `-` for it.
     pub(crate) fn identities(
         &self,
         netns: &OwnedFd,

@@ -1,7 +1,6 @@
 //! Which records still say what is true: the kernel gives the number of a process, and of a namespace, to another once it
 //! is free.
 
-use crate::problem::Problem;
 use porthole_registry::config::Config;
 use porthole_registry::namespace::{NamespaceId, NamespaceKind};
 use porthole_registry::record::Record;
@@ -10,21 +9,18 @@ use porthole_registry::{Found, NetnsDir};
 use rustix::fs::CWD;
 use std::path::PathBuf;
 
-/// What is needed to tell.
+/// The places that tell.
 #[derive(Debug)]
 pub(super) struct Present {
-    store: Option<Store>,
+    run_dir: PathBuf,
     netns_dir: PathBuf,
     boot_id: String,
 }
 
 impl Present {
-    pub(super) fn new(config: &Config, boot_id: &str) -> Result<Self, Problem> {
-        Ok(Self {
-            store: Store::open(&config.run_dir)?,
-            netns_dir: config.netns_dir.clone(),
-            boot_id: boot_id.to_owned(),
-        })
+    pub(super) fn new(config: &Config, boot_id: &str) -> Self {
+        let Config { run_dir, netns_dir, .. } = config;
+        Self { run_dir: run_dir.clone(), netns_dir: netns_dir.clone(), boot_id: boot_id.to_owned() }
     }
 
     /// Whether the container's first process runs.
@@ -35,13 +31,12 @@ impl Present {
     /// Whether the pin on record is there, is of the network namespace on record, and is one that the index has the
     /// container below: a pin of another namespace with the same number and name is not.
     pub(super) fn is_pinned(&self, record: &Record) -> bool {
-        let (Some(pin), Some(netns), Some(store)) = (&record.pin, record.netns(), &self.store) else {
+        let (Some(pin), Some(netns)) = (&record.pin, record.netns().filter(|netns| !netns.host)) else {
             return false;
         };
-        let look = || NetnsDir::open(&self.netns_dir).ok()??.look(&pin.name).ok();
-        !netns.host
-            && store.is_member(netns.id.ino, &record.id).unwrap_or(false)
-            && look() == Some(Found::Inode(netns.id))
+        let is_member = || Store::open(&self.run_dir).ok()??.is_member(netns.id.ino, &record.id).ok();
+        let found = || NetnsDir::open(&self.netns_dir).ok()??.look(&pin.name).ok();
+        is_member() == Some(true) && found() == Some(Found::Inode(netns.id))
     }
 
     /// Whether the network namespace on record is the one that has its number now.
@@ -49,14 +44,14 @@ impl Present {
         let Some(netns) = record.netns() else { return false };
         let of_process = || match NamespaceId::at(CWD, format!("/proc/{}/ns/net", record.pid).as_str()) {
             Ok(id) => id == netns.id,
-            // Who may not look is told what is on record.
+            // Without the right to look, the record has to do.
             Err(_) => true,
         };
         (self.is_live(record) && of_process()) || self.is_pinned(record)
     }
 
     /// The namespaces that the container has now, and those on record that its other processes may be in; of one that
-    /// has ended the network namespace, as long as that is pinned. What is not so is no record of anything any more.
+    /// has ended the network namespace, as long as that is pinned. `None` for a record that describes nothing any more.
     pub(super) fn namespaces(&self, record: &Record) -> Option<Vec<NamespaceId>> {
         let on_record = record.namespaces.values().filter(|namespace| !namespace.host).map(|ns| ns.id);
         match record.process(&self.boot_id) {

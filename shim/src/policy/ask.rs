@@ -25,7 +25,7 @@ pub(crate) struct Asked {
 /// Every name of a target. Each of them has to be allowed.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
-    /// What the user called it.
+    /// The name that the user gave.
     pub(crate) called: PodName,
     /// Each pod that it is of.
     pub(crate) all: Vec<PodName>,

@@ -38,7 +38,7 @@ enum PolicyCommand {
         /// A profile
         #[arg(value_name = "PROFILE")]
         profile: String,
-        /// What else exec would be asked for: enter, chroot, host-mount, cap-add, root, user, env, directory, context,
+        /// Options that exec would be asked for as well: enter, chroot, host-mount, cap-add, root, user, env, directory, context,
         /// host, unbound
         #[arg(long, value_name = "WHAT", value_delimiter = ',')]
         with: Vec<Need>,
@@ -119,7 +119,8 @@ fn named(target: &str, config: &Config) -> Result<Named, Problem> {
     match (inventory.resolve(target), Selector::parse(target)?) {
         (Ok(Target::Pod(pod, record)), _) => {
             let name = called(pod.namespace.as_ref(), &pod.name);
-            let process = record.and_then(|record| inventory.process(record));
+            let records = record.map_or(pod.containers.as_slice(), std::slice::from_ref);
+            let process = records.iter().find_map(|record| inventory.process(record));
             match inventory.open_netns(pod) {
                 Ok(netns) => named(name, &netns, process.as_ref()),
                 // It has ended: what it was called is all there is to ask for.

@@ -25,8 +25,8 @@ pub(crate) struct Invoker {
 }
 
 impl Invoker {
-    /// From this process. What sudo says is believed only where nobody but root could have said it. This is the only
-    /// place where it is read.
+    /// From this process. The variables of sudo are believed only if root alone can have set them. No other place reads
+    /// them.
     pub(crate) fn read(variables: &[(OsString, OsString)]) -> Result<Self, String> {
         let uid = rustix::process::getuid().as_raw();
         let gid = rustix::process::getgid().as_raw();
@@ -107,6 +107,11 @@ impl Accounts {
             }
         }
         User { uid, name, gids, groups }
+    }
+
+    /// Whether one of these is the id of a user or group of the host.
+    pub(crate) fn have(&self, uid: u32, gid: u32) -> bool {
+        self.entries().any(|entry| entry.uid == uid) || self.groups().any(|(_, group, _)| group == gid)
     }
 
     /// The user that a person names, by name or number.
@@ -194,6 +199,12 @@ mod tests {
         assert_eq!(other.name.as_deref(), Some("ann"), "a name of somebody else's is not taken");
         let from_afar = accounts().user(5000, Some("eve"), BTreeSet::new());
         assert_eq!((from_afar.name.as_deref(), from_afar.groups.len()), (Some("eve"), 0));
+    }
+
+    #[test]
+    fn an_id_of_either_file_is_one_of_the_host() {
+        assert!(accounts().have(1000, 9) && accounts().have(9, 28));
+        assert!(!accounts().have(100_000, 100_000));
     }
 
     #[test]

@@ -4,9 +4,9 @@
 #[path = "../../../shim/src/policy/language/mod.rs"]
 mod language;
 
-use language::{Effect, Need, Policy, Program, Query, User, parse};
+use language::{Effect, Need, PodName, Policy, Program, Query, User, parse};
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Reads `data` as `policy.toml`, and asks it.
 pub fn policy(data: &[u8]) {
@@ -48,17 +48,30 @@ fn ask(policy: &Policy) -> usize {
         Program::OfTarget("/bin/../ip".into()),
         Program::Missing,
     ];
+    let named = |namespace: Option<&str>, pod: Option<&str>| PodName {
+        namespace: namespace.map(str::to_owned),
+        pod: pod.map(str::to_owned),
+    };
+    let targets = [named(Some("shop"), Some("web-0")), named(None, Some("web-0")), named(None, None)];
+    let writable = ["/srv/dumps".into()];
     let mut allowed = 0;
     for user in [&ann, &somebody] {
-        for (namespace, pod) in [(Some("shop"), Some("web-0")), (None, Some("web-0")), (None, None)] {
-            for profile in ["general", "netadmin", "sysadmin"] {
-                for program in &programs {
-                    for needs in [BTreeSet::new(), BTreeSet::from(Need::ALL)] {
-                        let query =
-                            Query { user, namespace, pod, profile, program, arguments: &arguments, needs };
-                        allowed += usize::from(answer(policy, &query));
+        for profile in ["general", "netadmin", "sysadmin"] {
+            for needs in [BTreeSet::new(), BTreeSet::from(Need::ALL)] {
+                let writable: &[PathBuf] = if needs.is_empty() { &[] } else { &writable };
+                let beforehand =
+                    Query { user, target: None, profile, command: None, needs: &needs, writable };
+                let mut of_these = 0;
+                for target in &targets {
+                    for program in &programs {
+                        let command = Some((program, &arguments[..]));
+                        let query = Query { target: Some(target), command, ..beforehand.clone() };
+                        of_these += usize::from(answer(policy, &query));
                     }
                 }
+                // No target makes allowed what is refused before the target is known.
+                assert!(answer(policy, &beforehand) || of_these == 0);
+                allowed += of_these;
             }
         }
     }
@@ -70,9 +83,10 @@ fn answer(policy: &Policy, query: &Query<'_>) -> bool {
     let effect = decision.rule.map(|rule| policy.rules[rule].effect);
     assert_eq!(decision.allowed, effect == Some(Effect::Allow));
     assert_eq!(decision.missed.len(), decision.rule.unwrap_or(policy.rules.len()));
-    if let (Some(pinned), Program::OfHost(path)) = (&decision.program, query.program) {
-        assert_eq!(pinned, path);
+    let program = query.command.map(|(program, _)| program);
+    match (&decision.program, program) {
+        (Some(pinned), Some(Program::OfHost(path))) => assert_eq!(pinned, path),
+        (pinned, _) => assert!(pinned.is_none()),
     }
-    assert!(decision.program.is_none() || matches!(query.program, Program::OfHost(_)));
     decision.allowed
 }

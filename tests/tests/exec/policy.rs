@@ -309,7 +309,7 @@ fn the_examples_are_accepted(node: &Node) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config");
     policy(node, &fs::read_to_string(root.join("policy.toml.example")).unwrap());
     let shown = tools::porthole(&["policy", "show"]);
-    assert_eq!(shown.expect_success().lines().count(), 5);
+    assert_eq!(shown.expect_success().lines().count(), 6);
     let denied = tools::porthole(&["policy", "check", "1234", "vault/x", "restricted", "ping"]);
     assert!(denied.stdout.contains("refused by rule 1"), "{denied:?}");
     requires!(visudo);

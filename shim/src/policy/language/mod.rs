@@ -106,7 +106,7 @@ pub(crate) struct User {
     pub(crate) groups: BTreeSet<String>,
 }
 
-/// What a target is called; nothing for what no record tells of.
+/// A name of a target; empty if no record describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PodName {
     /// The Kubernetes namespace.
@@ -233,7 +233,7 @@ impl Rule {
             || (query.command.is_none() && !self.commands.is_empty())
     }
 
-    /// Why it does not match, if it does not. What is not known yet is no reason.
+    /// Why it does not match, if it does not. A part that is still unknown is no reason.
     fn misses(&self, query: &Query<'_>, real: &dyn Fn(&Path) -> PathBuf) -> Option<String> {
         let Query { user, target, profile, command, .. } = query;
         let nobody_named = self.users.is_empty() && self.groups.is_empty();
@@ -285,7 +285,7 @@ impl Rule {
         (!self.pods.is_empty() && !self.pods.iter().any(is_pod)).then_some("it is about other pods")
     }
 
-    /// What it does not allow of what has to be allowed by name.
+    /// The words and directories of the query that it does not allow.
     fn lacks(&self, query: &Query<'_>) -> Option<String> {
         let missing: Vec<_> = query
             .needs

@@ -86,6 +86,7 @@ namespaces = ["shop", "team-*", "-"]
 pods = ["web-?"]
 profiles = ["general", "sysadmin"]
 commands = ["/usr/bin/ip addr *", "ip -br a*", "/usr/*/ping"]
-allow = ["enter", "cap-add", "root", "user", "env", "directory", "context", "host", "unbound"]
+allow = ["enter", "chroot", "host-mount", "cap-add", "root", "user", "env", "directory", "context", "host", "unbound"]
+writable = ["/srv/dumps"]
 reason = "reading"
 "#;

@@ -1,4 +1,4 @@
-//! What is asked before anything is opened on the caller's word, and what an error tells.
+//! The policy is asked before anything is opened on the caller's word, and errors do not tell secrets.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -40,6 +40,7 @@ fn nothing_is_opened_before_the_policy_has_answered(node: &Node) {
     for text in policies().into_iter().chain([rule("allow = ['host']")]) {
         policy(node, &text);
         assert_eq!(as_ann(&[fifo, "--", "true"]).status.code(), Some(125));
+        assert!(writer.try_wait().unwrap().is_none(), "the writer of {fifo} went on");
         assert_eq!(as_ann(&["--explain", fifo, "--", "true"]).status.code(), Some(125));
         for words in [&["inspect", fifo][..], &["identify", &format!("netns:../..{fifo}")]] {
             assert_ne!(tools::porthole(words).status.code(), Some(0), "{words:?}");
@@ -79,7 +80,26 @@ fn no_device_is_opened_as_a_target(node: &Node) {
     container.delete();
 }
 
-/// What is in a directory that the caller may not look into.
+/// Of what a rule keeps the caller from, porthole reads nothing for them either.
+fn the_files_of_a_denied_target_are_not_read(node: &Node) {
+    requires!(strace);
+    let container = web_0(node);
+    let deny = "[[rule]]\neffect = 'deny'\nnamespaces = ['shop']\n";
+    for (text, status) in [(rule(""), 0), (format!("{deny}{}", rule("")), 125)] {
+        policy(node, &text);
+        let trace = node.scratch().join("trace");
+        let under = ["strace", "-f", "-qq", "-s", "200", "-e", "trace=open,openat,openat2", "-o"];
+        let under = [&under[..], &[trace.to_str().unwrap(), "--"]].concat();
+        let mut exec = command(&under, &["web-0", "--", "true"], Path::new("/"));
+        exec.envs(SUDO);
+        assert_eq!(tools::run(exec).status.code(), Some(status));
+        let calls = fs::read_to_string(&trace).unwrap();
+        assert_eq!(calls.contains("etc/resolv.conf"), status == 0, "{calls}");
+    }
+    container.delete();
+}
+
+/// The contents of a directory that the caller may not look into.
 fn an_error_does_not_tell_what_is_in_a_private_directory(node: &Node) {
     let container = web_0(node);
     let private = private(node);
@@ -136,6 +156,7 @@ fn who_may_nothing_is_refused_before_the_target_is_looked_for(node: &Node) {
 on_a_node!(requires(root, ip, runc):
     nothing_is_opened_before_the_policy_has_answered,
     no_device_is_opened_as_a_target,
+    the_files_of_a_denied_target_are_not_read,
     an_error_does_not_tell_what_is_in_a_private_directory,
     who_may_nothing_is_refused_before_the_target_is_looked_for,
 );

@@ -1,6 +1,7 @@
 //! Who a target is to the policy: each pod that shares a namespace or a cgroup with it.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use porthole_tests::pod::EnginePin;
@@ -159,6 +160,10 @@ fn a_stale_record_names_no_pod(node: &Node) {
         gone.status.code() == Some(125) && gone.stderr.contains("its network namespace has gone"),
         "{gone:?}"
     );
+    let again = Container::run(Runtime::Runc, &pod(node, "vault", "db", "app"));
+    let inspected = json(&["inspect", "vault/db"]);
+    assert_eq!(inspected["network"]["inode"], again.netns().ino, "{inspected}");
+    again.delete();
     // Nor does it name what no record tells of.
     live.delete();
     let nameless = Sleeper::unshared(&["--net"]);
@@ -180,16 +185,16 @@ fn a_container_that_joins_another_pods_network_does_not_rename_it(node: &Node) {
     let path = format!("/proc/{}/ns/net", vault.pid());
     let joiner = Bundle::of_pod(node, "shop", "web-0", "aaa", &path);
     let joiner = Container::run(Runtime::Runc, &joiner);
-    let rows = tools::porthole(&["-o", "json", "list"]);
-    let rows: Value = serde_json::from_str(rows.expect_success()).unwrap();
-    for row in rows.as_array().unwrap() {
-        assert_eq!((&row["pod"], &row["namespace"]), (&json!("db"), &json!("vault")), "{rows}");
-    }
     policy(node, &all_but_vault());
     // By the name that it gave itself there is no pod, and by its id it is both.
     let by_name = as_ann(&["-a", "shop/web-0", "--", "/bin/true"]);
     assert_eq!(by_name.status.code(), Some(125), "{by_name:?}");
     refused(&as_ann(&["-a", joiner.id(), "--", "/bin/true"]), "refused for vault/db by rule 1");
+    let rows = tools::porthole(&["-o", "json", "list"]);
+    let rows: Value = serde_json::from_str(rows.expect_success()).unwrap();
+    for row in rows.as_array().unwrap() {
+        assert_eq!((&row["pod"], &row["namespace"]), (&json!("db"), &json!("vault")), "{rows}");
+    }
     // Nor does the name of the one allow what is not allowed of the other.
     let shop_denied = "[[rule]]\neffect = 'deny'\nnamespaces = ['shop']\n";
     policy(node, &format!("{shop_denied}{}", rule("allow = ['enter']")));
@@ -234,10 +239,31 @@ fn a_container_that_joined_does_not_name_what_is_left_of_a_pod(node: &Node) {
     assert!(!Path::new("/run/netns/db").exists());
 }
 
+/// By a link of `/proc` the root of any process is a directory.
+fn a_rule_for_a_pod_covers_its_file_system(node: &Node) {
+    let deny = "[[rule]]\neffect = 'deny'\nnamespaces = ['vault']\n";
+    policy(node, &format!("{deny}{}", rule("allow = ['enter', 'chroot', 'directory']")));
+    let vault = Container::run(Runtime::Runc, &pod(node, "vault", "db", "app"));
+    let shop = Container::run(Runtime::Runc, &pod(node, "shop", "web-0", "app"));
+    let link = node.scratch().join("link");
+    symlink(format!("/proc/{}/root", vault.pid()), &link).unwrap();
+    let of_process = ["root", "cwd", "task/../root"].map(|name| format!("/proc/{}/{name}", vault.pid()));
+    for place in of_process.into_iter().chain([link.to_str().unwrap().to_owned()]) {
+        for option in ["-r", "-w"] {
+            let outcome = as_ann(&[&format!("{option}={place}"), "-n", "web-0", "--", "/bin/busybox", "ls"]);
+            assert_eq!(outcome.status.code(), Some(125), "{outcome:?}");
+            assert!(outcome.stderr.contains("leads through a link of /proc"), "{outcome:?}");
+        }
+    }
+    shop.delete();
+    vault.delete();
+}
+
 on_a_node!(requires(root, ip, runc):
     a_rule_for_a_pod_covers_a_process_of_it_with_another_network_namespace,
     a_rule_for_a_pod_covers_what_is_nested_in_it,
     a_rule_for_a_pod_covers_its_cgroup,
+    a_rule_for_a_pod_covers_its_file_system,
     a_stale_record_names_no_pod,
     a_container_that_joins_another_pods_network_does_not_rename_it,
     a_live_sandbox_names_its_pod,

@@ -1,14 +1,14 @@
-//! What a rule has to allow by name, and that no word allows more than it says.
+//! Options that a rule has to allow by name. No word allows more than it says.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use porthole_tests::process::{Sleeper, wait_until};
-use porthole_tests::{Node, on_a_node, tools};
+use porthole_tests::{Container, Node, Runtime, on_a_node, tools};
 
 use super::{refused, rule};
-use crate::setting::{as_ann, command, policy, web_0};
+use crate::setting::{as_ann, bundle, children, command, policy, send, web_0};
 
 /// Each word but one.
 fn all_but(but: &str, keys: &str) -> String {
@@ -68,7 +68,6 @@ fn what_is_dangerous_has_to_be_allowed_by_name(node: &Node) {
     container.delete();
 }
 
-/// What a container's hosts' files would show: the host's own `/etc`, not the view's.
 fn enter_alone_does_not_drop_the_view(node: &Node) {
     let container = web_0(node);
     // A service of the host with a mount namespace of its own: its root is the host's.
@@ -112,19 +111,24 @@ fn no_fork_is_unbound(node: &Node) {
     policy(node, &rule(""));
     let script = "setsid sleep 4321 & exec sleep 4322";
     let words = ["-F", "web-0", "--", "sh", "-c", script];
-    refused(&as_ann(&words), "does not allow unbound");
+    refused(&as_ann(&["-F", "web-0", "--", "true"]), "does not allow unbound");
     policy(node, &rule("allow = ['unbound']"));
     let mut child = command(&[], &words, Path::new("/"));
     let mut child = child.envs(crate::setting::SUDO).spawn().unwrap();
     let cgroup = || fs::read_to_string(format!("/proc/{}/cgroup", child.id())).unwrap_or_default();
-    let command_line = || fs::read(format!("/proc/{}/cmdline", child.id())).unwrap_or_default();
-    wait_until("the command", || command_line().starts_with(b"sleep\x004322"));
+    let is_sleep = |pid: u32, time: &str| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line == format!("sleep\0{time}\0").as_bytes()
+    };
+    wait_until("the command", || is_sleep(child.id(), "4322"));
+    let left = || children(child.id()).into_iter().find(|&pid| is_sleep(pid, "4321"));
+    wait_until("its child", || left().is_some());
+    let left = left().unwrap();
     assert!(cgroup().contains("porthole"), "a cgroup of its own, as always: {}", cgroup());
     child.kill().unwrap();
     child.wait().unwrap();
-    let mut pkill = Command::new("pkill");
-    pkill.args(["-x", "-f", "sleep 4321"]);
-    tools::run(pkill).expect_success();
+    assert!(is_sleep(left, "4321"), "this is why the word is needed");
+    send(left, "KILL");
     container.delete();
 }
 
@@ -161,6 +165,28 @@ fn another_user_by_the_map_of_a_user_namespace_is_another_user(node: &Node) {
     container.delete();
 }
 
+/// A container's map may have a user of the host in it.
+fn a_user_of_the_host_in_a_containers_map_is_another_user(node: &Node) {
+    let bundle = bundle(node).user_namespace().with(|config| {
+        for map in ["uidMappings", "gidMappings"] {
+            config["linux"][map] = serde_json::json!([
+                { "containerID": 0, "hostID": 100_000, "size": 1000 },
+                { "containerID": 1000, "hostID": 4711, "size": 1 },
+            ]);
+        }
+    });
+    let container = Container::run(Runtime::Runc, &bundle);
+    policy(node, &rule("allow = ['enter']"));
+    let passwd = fs::read_to_string("/etc/passwd").unwrap();
+    fs::write("/etc/passwd", format!("{passwd}bob:x:4711:4711::/:/bin/sh\n")).unwrap();
+    let as_id = |id: &str| as_ann(&["-U", "-n", "-S", id, "-G", id, "web-0", "--", "/bin/busybox", "true"]);
+    as_id("33").expect_success();
+    refused(&as_id("1000"), "does not allow user");
+    policy(node, &rule("allow = ['enter', 'user']"));
+    as_id("1000").expect_success();
+    container.delete();
+}
+
 fn directories_that_may_be_written_to_are_named_by_a_rule(node: &Node) {
     policy(node, &rule("writable = ['/srv/dumps']"));
     let check = |directory: &str| {
@@ -186,5 +212,6 @@ on_a_node!(requires(root, ip, runc):
     no_fork_is_unbound,
     root_by_the_map_of_a_user_namespace_is_root,
     another_user_by_the_map_of_a_user_namespace_is_another_user,
+    a_user_of_the_host_in_a_containers_map_is_another_user,
     directories_that_may_be_written_to_are_named_by_a_rule,
 );
