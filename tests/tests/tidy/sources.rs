@@ -89,6 +89,37 @@ fn a_file_has_one_commit_point_at_most_and_the_store_has_one() {
     findings.report();
 }
 
+/// What reads to an end that is not a file's, and one that asks for the start of a program.
+const STREAMS: [&str; 6] = [
+    "hook/src/bin/porthole-hook/input.rs",
+    "shim/src/demo/preflight.rs",
+    "shim/src/demo/server.rs",
+    "shim/src/exec/view/base.rs",
+    "shim/src/exec/wait.rs",
+    "shim/src/install/run.rs",
+];
+
+#[test]
+fn files_are_read_by_the_one_reader_that_never_cuts() {
+    let ways = ["fs::read(", "read_to_string(", "read_to_end(", "read_to_string)"];
+    let mut findings = Findings::default();
+    for (path, text) in texts(&["rs"]) {
+        let is_ours = ["registry/src/", "hook/src/", "shim/src/"].iter().any(|part| path.starts_with(part));
+        if !is_ours || path.ends_with("tests.rs") || STREAMS.iter().any(|stream| path == *stream) {
+            continue;
+        }
+        for (number, line) in without_tests(&text).lines().map(code).enumerate() {
+            let found = ways.iter().find(|way| line.contains(**way));
+            findings.unless(
+                found.is_none(),
+                format_args!("{path}:{}", number + 1),
+                "registry/src/bounded.rs reads files",
+            );
+        }
+    }
+    findings.report();
+}
+
 #[test]
 fn nothing_is_left_to_be_done_later() {
     let marks = [["TO", "DO"], ["FIX", "ME"], ["XX", "X"], ["todo", "!("], ["unimplemented", "!("]]
