@@ -143,6 +143,7 @@ fn exec(
         output::report(
             &report,
             &format!("{}: {}", target.label, report.message),
+            &[],
             report.remedy.as_deref(),
             format,
         );

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use porthole_registry::bounded::{self, Regular};
+use porthole_registry::text;
 use rustix::fs::{
     CWD, Dir, FileType, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, fstat, fstatfs, open, openat, openat2,
 };
@@ -174,7 +175,7 @@ impl Dns {
     /// For people, one line each.
     pub(crate) fn lines(&self) -> impl Iterator<Item = String> {
         let overlays = self.overlays.iter().map(|o| format!("/etc/{} from {}", o.name, o.source.name()));
-        overlays.chain(self.notes.iter().cloned())
+        overlays.chain(self.notes.iter().cloned()).map(|line| text::line(&line))
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Accounts, Asked, Missed, Need, Verdict, beside, file, find_program};
 use crate::exit::{Exit, ExitCode};
 use crate::inventory::{Inventory, Pod};
-use crate::output::{self, Format};
+use crate::output::{self, Cell, Format, Page};
 use crate::problem::Problem;
 use crate::target::{Selector, Target};
 use porthole_registry::config::Config;
@@ -165,24 +165,20 @@ fn report(
         })?;
     } else {
         let groups: Vec<_> = asked.user.groups.iter().map(String::as_str).collect();
-        let mut text = format!("{verdict}\n");
-        text += &format!(
-            "  user     {who} (uid {}; groups {})\n",
-            asked.user.uid,
-            if groups.is_empty() { "-".to_owned() } else { groups.join(" ") }
-        );
-        text += &format!(
-            "  target   {target} (namespace {}, pod {})\n",
-            asked.namespace.as_deref().unwrap_or("-"),
-            asked.pod.as_deref().unwrap_or("-")
-        );
-        text += &format!("  profile  {}\n  command  {}", asked.profile, command.join(" "));
-        text += &verdict.program.as_ref().map(|p| format!(" ({})", p.display())).unwrap_or_default();
-        text.push('\n');
+        let groups = if groups.is_empty() { "-".to_owned() } else { groups.join(" ") };
+        let namespace = asked.namespace.as_deref().unwrap_or("-");
+        let pod = asked.pod.as_deref().unwrap_or("-");
+        let program = verdict.program.as_ref().map(|p| format!(" ({})", p.display())).unwrap_or_default();
+        let mut page = Page::default();
+        page.line(format_args!("{verdict}"));
+        page.line(format_args!("  user     {who} (uid {}; groups {groups})", asked.user.uid));
+        page.line(format_args!("  target   {target} (namespace {namespace}, pod {pod})"));
+        page.line(format_args!("  profile  {}", asked.profile));
+        page.line(format_args!("  command  {}{program}", command.join(" ")));
         for Missed { rule, line, why } in &verdict.missed {
-            text += &format!("  rule {rule} (line {line}) does not match: {why}\n");
+            page.line(format_args!("  rule {rule} (line {line}) does not match: {why}"));
         }
-        output::print(&text)?;
+        page.print()?;
     }
     Ok(if verdict.allowed { ExitCode::SUCCESS } else { Exit::Refused.into() })
 }
@@ -208,7 +204,7 @@ fn show(path: &Path, format: Format) -> Result<ExitCode, Problem> {
         .map(|rule| {
             let who = rule.users.iter().cloned().chain(rule.groups.iter().map(|group| format!("%{group}")));
             let commands: Vec<_> = rule.commands.iter().map(|c| format!("{c:?}")).collect();
-            vec![
+            let cells = [
                 rule.rule.to_string(),
                 rule.line.to_string(),
                 format!("{:?}", rule.effect).to_lowercase(),
@@ -219,7 +215,8 @@ fn show(path: &Path, format: Format) -> Result<ExitCode, Problem> {
                 if commands.is_empty() { "any".to_owned() } else { commands.join(",") },
                 output::or_dash(Some(rule.allow.join(","))),
                 output::or_dash(rule.reason.as_ref()),
-            ]
+            ];
+            cells.map(Cell::phrase).to_vec()
         })
         .collect();
     let header =
