@@ -4,6 +4,7 @@
 //! [`send`] allocates, locks or waits.
 
 use porthole_registry::text::is_deceptive;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sendto, socket_with};
@@ -124,8 +125,13 @@ pub fn to_stdout(text: &str) {
     write_all(rustix::stdio::stdout(), text.as_bytes());
 }
 
+/// Never waits either: whoever reads may stand still as a syslog may. A line is shorter than what a pipe that has room takes.
 fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) {
     while !bytes.is_empty() {
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        if poll(&mut [PollFd::new(&to, PollFlags::OUT)], Some(&at_once)) == Ok(0) {
+            return;
+        }
         match io::write(to.as_fd(), bytes) {
             Ok(written) if written > 0 => bytes = &bytes[written..],
             Err(io::Errno::INTR) => {}
