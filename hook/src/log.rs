@@ -3,6 +3,8 @@
 //! Written here, not taken from a crate, because the watchdog has to send it from a signal handler: nothing below
 //! [`send`] allocates, locks or waits.
 
+use porthole_registry::text::is_deceptive;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sendto, socket_with};
@@ -30,7 +32,7 @@ impl Log {
 
     /// Begins a line, with the prefix that syslog wants.
     pub fn begin(self) -> Line {
-        let mut line = Line { program: self.0, bytes: [0; LONGEST], length: 0, text: 0 };
+        let mut line = Line { program: self.0, bytes: [0; LONGEST], length: 0, text: 0, full: false };
         line.push(PRIORITY);
         line.push(self.0.as_bytes());
         line.push(b"[");
@@ -53,16 +55,34 @@ pub struct Line {
     bytes: [u8; LONGEST],
     length: usize,
     text: usize,
+    full: bool,
 }
 
 impl Line {
-    /// Adds to it, as far as there is room.
+    /// Adds to it, as far as there is room, without what would forge another line or rewrite a terminal.
     pub fn push(&mut self, text: &[u8]) {
-        for &byte in text {
-            if let Some(place) = self.bytes.get_mut(self.length) {
-                *place = if byte < b' ' || byte == 0x7f { b'?' } else { byte };
-                self.length += 1;
+        for chunk in text.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                self.push_char(if is_deceptive(c) { '?' } else { c });
             }
+            for _ in chunk.invalid() {
+                self.push_char('?');
+            }
+        }
+    }
+
+    fn push_char(&mut self, c: char) {
+        if self.full {
+            return;
+        }
+        let length = c.len_utf8();
+        match self.bytes.get_mut(self.length..self.length + length) {
+            Some(place) => {
+                c.encode_utf8(place);
+                self.length += length;
+            }
+            // Half a character is none, and nothing comes after what is cut.
+            None => self.full = true,
         }
     }
 
@@ -105,8 +125,13 @@ pub fn to_stdout(text: &str) {
     write_all(rustix::stdio::stdout(), text.as_bytes());
 }
 
+/// Never waits either: whoever reads may stand still as a syslog may. A line is shorter than what a pipe that has room takes.
 fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) {
     while !bytes.is_empty() {
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        if poll(&mut [PollFd::new(&to, PollFlags::OUT)], Some(&at_once)) == Ok(0) {
+            return;
+        }
         match io::write(to.as_fd(), bytes) {
             Ok(written) if written > 0 => bytes = &bytes[written..],
             Err(io::Errno::INTR) => {}
@@ -124,7 +149,10 @@ mod tests {
     fn a_line_cannot_be_forged_by_what_it_reports() {
         let mut line = Log::of("x").begin();
         line.push(b"a\n<0>b\x1b[2J\0");
-        assert!(line.bytes[..line.length].ends_with(b"]: a?<0>b?[2J?"));
+        line.push("c\u{9b}31m\u{202e}é".as_bytes());
+        line.push(b"\xff");
+        let text = String::from_utf8_lossy(&line.bytes[..line.length]).into_owned();
+        assert!(text.ends_with("]: a?<0>b?[2J?c?31m?é?"), "{text}");
     }
 
     #[test]
@@ -133,6 +161,9 @@ mod tests {
         line.push(&[b'x'; 5000]);
         line.push_number(u64::MAX);
         assert_eq!(line.length, LONGEST);
+        let mut line = Log::of("xx").begin();
+        line.push("é".repeat(5000).as_bytes());
+        assert!(line.length > LONGEST - 2 && str::from_utf8(&line.bytes[..line.length]).is_ok());
     }
 
     #[test]

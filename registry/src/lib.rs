@@ -4,6 +4,7 @@
 //! here starts a process, opens a socket or reads the environment.
 
 pub mod adopt;
+pub mod attributes;
 pub mod audit;
 mod beneath;
 pub mod bounded;

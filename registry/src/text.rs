@@ -1,5 +1,7 @@
 //! Text from outside, made fit for records, tables and log lines.
 
+use std::fmt::Write;
+
 /// The longest text kept, in bytes: longer than any name or image reference an engine accepts.
 const LONGEST: usize = 512;
 
@@ -19,6 +21,60 @@ pub fn clean(raw: &str) -> Option<String> {
     }
     line.truncate(line.trim_end().len());
     (!line.is_empty()).then_some(line)
+}
+
+/// `raw` as it is shown on one line of its own: what would end the line or rewrite the screen becomes `?`.
+pub fn line(raw: &str) -> String {
+    raw.chars().map(|c| if is_deceptive(c) { '?' } else { c }).collect()
+}
+
+/// Text of several lines, each of which is shown as [`line()`] does it.
+pub fn lines(raw: &str) -> String {
+    raw.chars().map(|c| if is_deceptive(c) && !matches!(c, '\n' | '\t') { '?' } else { c }).collect()
+}
+
+/// A name, shown as one word: a blank in it is `␠`, so that it cannot be taken for two, nor for the next column.
+pub fn word(raw: &str) -> String {
+    raw.chars().map(one).collect()
+}
+
+/// A sentence, shown in a column of a table: a single blank in it stays, those that could pass for the space between two
+/// columns are `␠`.
+pub fn phrase(raw: &str) -> String {
+    let mut shown = String::with_capacity(raw.len());
+    let mut rest = raw.chars().peekable();
+    while let Some(c) = rest.next() {
+        let is_between = !shown.is_empty()
+            && !shown.ends_with([' ', '␠'])
+            && rest.peek().is_some_and(|next| !next.is_whitespace());
+        shown.push(if c == ' ' && is_between { c } else { one(c) });
+    }
+    shown
+}
+
+/// A JSON document with the same values and without a character that does something to a terminal: serde escapes the
+/// first 32 only. What this escapes can be in strings alone.
+pub fn json(document: &str) -> String {
+    let mut shown = String::with_capacity(document.len());
+    for c in document.chars() {
+        if is_deceptive(c) && c != '\n' {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a String cannot fail.
+                let _ = write!(shown, "\\u{unit:04x}");
+            }
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+fn one(c: char) -> char {
+    match c {
+        c if is_deceptive(c) => '?',
+        c if c.is_whitespace() => '␠',
+        c => c,
+    }
 }
 
 /// Whether a character does something else than show itself: controls, invisible ones, and those that reorder text.
@@ -53,6 +109,27 @@ mod tests {
         ] {
             assert_eq!(clean(raw).as_deref(), Some(want));
         }
+    }
+
+    #[test]
+    fn a_name_is_one_word_and_a_sentence_makes_no_column() {
+        assert_eq!(word("web-0"), "web-0");
+        assert_eq!(word(" a b\u{a0}c\u{3000}\n\u{1b}[2J"), "␠a␠b␠c␠??[2J");
+        assert_eq!(phrase("pin of web-0 is gone"), "pin of web-0 is gone");
+        assert_eq!(phrase("a  b   c"), "a␠␠b␠␠␠c");
+        assert_eq!(phrase(" a\u{a0}b \u{2003}c "), "␠a␠b␠␠c␠");
+        assert_eq!(phrase("a\nb"), "a?b");
+        assert_eq!(line("a  b\nc\u{202e}"), "a  b?c?");
+        assert_eq!(lines("a\tb\nc\r\u{9b}"), "a\tb\nc??");
+    }
+
+    #[test]
+    fn a_json_document_keeps_its_values_and_does_nothing_to_a_terminal() {
+        let value = serde_json::json!({ "a\u{202e}b": "\u{7f}\u{9b}31m\n\u{e0041}é\u{feff}" });
+        let shown = json(&serde_json::to_string_pretty(&value).unwrap());
+        assert!(!shown.chars().any(|c| is_deceptive(c) && c != '\n'), "{shown:?}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+        assert_eq!(json("{\n  \"é\": 1\n}\n"), "{\n  \"é\": 1\n}\n");
     }
 
     #[test]

@@ -7,26 +7,27 @@ use porthole_registry::audit::Format;
 use porthole_registry::text::is_deceptive;
 use rustix::stdio::{stderr, stdin};
 use rustix::termios::{isatty, ttyname};
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use syslog::{Facility, Formatter5424, LogFormat, Logger, LoggerBackend, Severity};
 
 const SOCKET: &str = "/dev/log";
 /// The name of our structured data. The number is the one that RFC 5612 sets aside for examples: a tool without a
 /// vendor has none of its own.
 const SD_ID: &str = "porthole@32473";
-/// Longer values are cut: 2048 bytes for a line is what every receiver has to take.
-const LONGEST: usize = 1024;
+/// Of a line: what every receiver has to take, by RFC 5424.
+const LONGEST: usize = 2048;
 /// A log daemon that stands still for this long is taken for none.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Facility authpriv.
+const AUTHPRIV: u8 = 10 << 3;
 
 /// What is told, and to whom: one socket, opened before anything is entered.
 pub(crate) struct Log {
-    logger: io::Result<Logger<LoggerBackend, Formatter>>,
+    socket: io::Result<UnixDatagram>,
+    format: Format,
     fields: Vec<(&'static str, String)>,
     began: Instant,
 }
@@ -95,7 +96,7 @@ impl Log {
         if let Some(identity) = &policy.identity {
             field("refused_for", escape_text(identity));
         }
-        Self { logger: connect(format), fields, began: Instant::now() }
+        Self { socket: connect(), format, fields, began: Instant::now() }
     }
 
     /// With what the target is called.
@@ -149,27 +150,19 @@ impl Log {
     }
 
     fn send(&mut self, event: Event, more: &[(&'static str, String)]) -> io::Result<()> {
-        let logger = match &mut self.logger {
-            Ok(logger) => logger,
+        let socket = match &self.socket {
+            Ok(socket) => socket,
             Err(error) => return Err(io::Error::new(error.kind(), error.to_string())),
         };
-        let mut data = BTreeMap::new();
-        data.insert("event".to_owned(), event.name().to_owned());
-        for (name, value) in self.fields.iter().chain(more) {
-            data.insert((*name).to_owned(), cut(value));
+        let mut fields = vec![("event", event.name().to_owned())];
+        fields.extend_from_slice(more);
+        fields.extend_from_slice(&self.fields);
+        let sent = socket.send(line(&head(event, self.format), event, &fields).as_bytes());
+        if sent.is_err() {
+            // One that stood still is not waited for again.
+            socket.set_nonblocking(true)?;
         }
-        let of = |name: &str| data.get(name).map_or("-", String::as_str);
-        let who = if data.contains_key("user") { of("user") } else { of("uid") };
-        let text = format!("{} {} by {who}", event.name(), of("target"));
-        let message = (event, [(SD_ID.to_owned(), data)].into(), text);
-        let sent = match event {
-            Event::Refused => logger.warning(message),
-            Event::Exec | Event::End => logger.notice(message),
-        };
-        sent.map_err(|error| match error {
-            syslog::Error::Write(error) | syslog::Error::Io(error) => error,
-            other => io::Error::other(other.to_string()),
-        })
+        sent.map(drop)
     }
 }
 
@@ -182,6 +175,14 @@ enum Event {
 }
 
 impl Event {
+    /// Warning, or notice.
+    const fn severity(self) -> u8 {
+        match self {
+            Self::Refused => 4,
+            Self::Exec | Self::End => 5,
+        }
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Self::Exec => "exec",
@@ -191,47 +192,94 @@ impl Event {
     }
 }
 
-fn connect(format: Format) -> io::Result<Logger<LoggerBackend, Formatter>> {
+fn connect() -> io::Result<UnixDatagram> {
     let socket = UnixDatagram::unbound()?;
     socket.connect(SOCKET)?;
     socket.set_write_timeout(Some(PATIENCE))?;
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let host: String = host.chars().filter(char::is_ascii_graphic).take(255).collect();
-    let whole = Formatter5424 {
-        facility: Facility::LOG_AUTHPRIV,
-        hostname: Some(if host.is_empty() { "-".to_owned() } else { host }),
-        process: "porthole".to_owned(),
-        pid: std::process::id(),
-    };
-    Ok(Logger::new(LoggerBackend::Unix(socket), Formatter { format, whole }))
+    Ok(socket)
 }
-
-/// Parameters and their values, by the name of the element.
-type StructuredData = BTreeMap<String, BTreeMap<String, String>>;
 
 /// Unless it is to be the whole line of RFC 5424: what syslog(3) writes before a message, and the structured data as the
 /// first part of that. Whoever listens on `/dev/log` takes nothing else apart, unless told to: of a whole line journald
 /// keeps no identifier, and to rsyslogd the name of the program is `1`. The time is theirs to tell.
-struct Formatter {
-    format: Format,
-    whole: Formatter5424,
+fn head(event: Event, format: Format) -> String {
+    let (priority, pid) = (AUTHPRIV | event.severity(), std::process::id());
+    if format == Format::Syslog {
+        return format!("<{priority}>porthole[{pid}]: ");
+    }
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let host: String = host.chars().filter(char::is_ascii_graphic).take(255).collect();
+    let host = if host.is_empty() { "-" } else { &host };
+    let now = humantime::format_rfc3339_micros(SystemTime::now());
+    format!("<{priority}>1 {now} {host} porthole {pid} {} ", event as u32)
 }
 
-impl LogFormat<(Event, StructuredData, String)> for Formatter {
-    fn format<W: io::Write>(
-        &self,
-        to: &mut W,
-        severity: Severity,
-        (event, data, text): (Event, StructuredData, String),
-    ) -> syslog::Result<()> {
-        if self.format == Format::Rfc5424 {
-            return self.whole.format(to, severity, (event as u32, data, text));
+/// The longest that each of those that tell who did what, and where, can be: they are there whatever the others are.
+const fn essential(name: &str) -> Option<usize> {
+    match name.as_bytes() {
+        b"target" => Some(320),
+        b"user" | b"profile" | b"id" | b"error" => Some(80),
+        b"event" | b"status" | b"milliseconds" | b"exec" | b"uid" | b"sudo" | b"run_as" | b"run_as_gid" => {
+            Some(48)
         }
-        let Formatter5424 { facility, process, pid, .. } = &self.whole;
-        let priority = *facility as u8 | severity as u8;
-        let data = self.whole.format_5424_structured_data(data);
-        write!(to, "<{priority}>{process}[{pid}]: {data} {text}").map_err(syslog::Error::Write)
+        _ => None,
     }
+}
+
+/// A line of at most [`LONGEST`] bytes: what is essential first, and of the others the longest cut until all have room.
+fn line(head: &str, event: Event, fields: &[(&'static str, String)]) -> String {
+    let of = |name: &str| fields.iter().find(|(field, _)| *field == name).map(|(_, value)| value.as_str());
+    let who = cut(of("user").or(of("uid")).unwrap_or("-"), 80);
+    let text = format!("] {} {} by {who}", event.name(), cut(of("target").unwrap_or("-"), 160));
+    let mut line = format!("{head}[{SD_ID}");
+    for (name, value) in fields {
+        if let Some(limit) = essential(name) {
+            push(&mut line, name, value, limit);
+        }
+    }
+    let others = || fields.iter().filter(|(name, _)| essential(name).is_none());
+    let fixed =
+        line.len() + text.len() + others().map(|(name, _)| name.len() + r#" ="""#.len()).sum::<usize>();
+    let lengths: Vec<_> = others().map(|(_, value)| escaped(value)).collect();
+    let limit = share(LONGEST.saturating_sub(fixed), lengths);
+    for (name, value) in others() {
+        push(&mut line, name, value, limit);
+    }
+    line + &text
+}
+
+fn push(line: &mut String, name: &str, value: &str, limit: usize) {
+    // Writing to a String never fails.
+    let _ = write!(line, " {name}=\"");
+    for c in cut(value, limit).chars() {
+        if is_escaped(c) {
+            line.push('\\');
+        }
+        line.push(c);
+    }
+    line.push('"');
+}
+
+const fn is_escaped(c: char) -> bool {
+    matches!(c, '"' | '\\' | ']')
+}
+
+/// How long a value is in structured data.
+fn escaped(value: &str) -> usize {
+    value.len() + value.chars().filter(|&c| is_escaped(c)).count()
+}
+
+/// The length to cut at, so that all of these together have room.
+fn share(mut room: usize, mut lengths: Vec<usize>) -> usize {
+    lengths.sort_unstable();
+    for (at, &length) in lengths.iter().enumerate() {
+        let each = room / (lengths.len() - at);
+        if length > each {
+            return each;
+        }
+        room -= length;
+    }
+    usize::MAX
 }
 
 /// For whoever sits there. A program that reads stderr asked for what the command says, and for nothing of ours.
@@ -274,12 +322,19 @@ fn escape_text(text: &str) -> String {
         .join(" ")
 }
 
-fn cut(value: &str) -> String {
-    if value.len() <= LONGEST {
+/// A value that takes no more than `limit` bytes when it is escaped.
+fn cut(value: &str, limit: usize) -> String {
+    if escaped(value) <= limit {
         return value.to_owned();
     }
-    let end = (0..=LONGEST - 3).rev().find(|&end| value.is_char_boundary(end)).unwrap_or(0);
-    format!("{}...", value.get(..end).unwrap_or_default())
+    let mut room = limit.saturating_sub("...".len());
+    let fits = |c: &char| {
+        let length = c.len_utf8() + usize::from(is_escaped(*c));
+        room.checked_sub(length).map(|left| room = left).is_some()
+    };
+    let mut text: String = value.chars().take_while(fits).collect();
+    text.push_str(if limit < "...".len() { "" } else { "..." });
+    text
 }
 
 #[cfg(test)]
@@ -306,8 +361,56 @@ mod tests {
 
     #[test]
     fn a_long_value_is_cut_between_characters() {
-        assert_eq!(cut(&"x".repeat(LONGEST)).len(), LONGEST);
-        let long = cut(&"é".repeat(LONGEST));
-        assert!(long.len() <= LONGEST && long.ends_with("é..."));
+        assert_eq!(cut(&"x".repeat(99), 48).len(), 48);
+        assert_eq!(cut("short", 5), "short");
+        let long = cut(&"é".repeat(99), 48);
+        assert!(long.len() <= 48 && long.ends_with("é..."), "{long}");
+        let quoted = cut(&"\"".repeat(99), 48);
+        assert!(escaped(&quoted) <= 48 && quoted.len() > 20, "{quoted}");
+        assert_eq!((cut("long", 3), cut("long", 2)), ("...".to_owned(), String::new()));
+    }
+
+    #[test]
+    fn the_longest_are_cut_first() {
+        assert_eq!(share(100, vec![10, 20, 30]), usize::MAX);
+        assert_eq!(share(100, vec![10, 200, 20]), 70);
+        assert_eq!(share(100, vec![10, 200, 300]), 45);
+        assert_eq!(share(0, vec![1, 2]), 0);
+        assert_eq!(share(100, vec![]), usize::MAX);
+    }
+
+    #[test]
+    fn a_line_has_room_for_what_is_essential_whatever_the_rest_is() {
+        let long = |what: &str| what.repeat(64 << 10);
+        for what in ["x", "\"", "é", "\\u{1b}"] {
+            let mut fields = vec![("event", "end".to_owned()), ("status", "137".to_owned())];
+            for name in ["exec", "uid", "run_as", "run_as_gid"] {
+                fields.push((name, "4294967295".to_owned()));
+            }
+            for name in [
+                "namespace",
+                "pod",
+                "container",
+                "joined",
+                "capabilities",
+                "policy",
+                "env",
+                "record",
+                "command",
+            ] {
+                fields.push((name, long(what)));
+            }
+            for (name, length) in [("target", 300), ("user", 32), ("profile", 64), ("id", 64)] {
+                fields.push((name, "y".repeat(length)));
+            }
+            let host = "h".repeat(255);
+            let head = format!("<85>1 2026-11-21T18:28:38.150169Z {host} porthole 4194304 3 ");
+            let line = line(&head, Event::End, &fields);
+            assert!(line.len() <= LONGEST && line.len() > LONGEST - 100, "{what}: {}", line.len());
+            for (name, value) in fields.iter().filter(|(name, _)| essential(name).is_some()) {
+                assert!(line.contains(&format!(" {name}=\"{value}\"")), "{what}: {name}: {line}");
+            }
+            assert!(line.ends_with(&format!(" by {}", "y".repeat(32))), "{what}: {line}");
+        }
     }
 }

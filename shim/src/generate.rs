@@ -2,7 +2,7 @@
 
 use crate::cli::Cli;
 use crate::exit::ExitCode;
-use crate::output::print;
+use crate::output::print_exactly;
 use crate::problem::Problem;
 use clap::CommandFactory;
 use std::path::Path;
@@ -11,7 +11,7 @@ use std::path::Path;
 pub(crate) fn completions(shell: clap_complete::Shell) -> Result<ExitCode, Problem> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut shown(&Cli::command()), "porthole", &mut text);
-    print(&String::from_utf8_lossy(&text))?;
+    print_exactly(&String::from_utf8_lossy(&text))?;
     Ok(ExitCode::SUCCESS)
 }
 

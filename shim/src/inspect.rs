@@ -5,7 +5,7 @@ use crate::exit::ExitCode;
 use crate::inventory::{Inventory, Pod, host};
 use crate::list::short;
 use crate::netlink::{self, HostVeth, Link};
-use crate::output::{Format, or_dash, print, print_json};
+use crate::output::{Format, Page, few, or_dash, print_json};
 use crate::problem::Problem;
 use crate::target::Target;
 use porthole_registry::config::Config;
@@ -16,11 +16,15 @@ use porthole_registry::record::Record;
 use rustix::fd::{AsFd, OwnedFd};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 /// What no namespace isolates, whatever else is: the container sees the host's.
 const NEVER_ISOLATED: &str = "/proc/{meminfo,stat,loadavg,cpuinfo,uptime}, most of /sys, the kernel's log, modules and \
 keyrings, the SELinux policy";
+
+/// So many of each are shown: who may change a pod's network may make any number of them.
+const INTERFACES: usize = 64;
+/// Of one interface.
+const ADDRESSES: usize = 8;
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -60,7 +64,7 @@ struct Container<'a> {
 /// Runs the command.
 pub(crate) fn run(words: &str, config: &Config, format: Format) -> Result<ExitCode, Problem> {
     let inventory = Inventory::read_for(words, config)?;
-    let (report, text) = match inventory.resolve(words)? {
+    let (report, page) = match inventory.resolve(words)? {
         Target::Pod(pod, record) => {
             let network = network(&inventory.open_netns(pod)?)?;
             let records = record.map_or_else(|| pod.containers.iter().collect(), |record| vec![record]);
@@ -75,26 +79,26 @@ pub(crate) fn run(words: &str, config: &Config, format: Format) -> Result<ExitCo
                 namespaces: BTreeMap::new(),
                 not_isolated: NEVER_ISOLATED,
             };
-            let text = text(&report, &pod.label());
-            (report, text)
+            let page = page(&report, &pod.label());
+            (report, page)
         }
         Target::Process(process) => {
             let netns = netns_of(&process)?;
             let mut report = anonymous(network(&netns)?);
             report.namespaces = shared(&process)?;
-            let text = text(&report, &format!("process {} (of no registered container)", process.pid()));
-            (report, text)
+            let page = page(&report, &format!("process {} (of no registered container)", process.pid()));
+            (report, page)
         }
         Target::Netns(path, netns) => {
             let report = anonymous(network(&netns)?);
-            let text = text(&report, &format!("{} (of no registered container)", path.display()));
-            (report, text)
+            let page = page(&report, &format!("{} (of no registered container)", path.display()));
+            (report, page)
         }
     };
     if format == Format::Json {
         print_json(&report)?
     } else {
-        print(&text)?
+        page.print()?
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -146,72 +150,77 @@ fn shared(process: &Process) -> Result<BTreeMap<NamespaceKind, Shared>, Problem>
     Ok(NamespaceKind::ALL.into_iter().filter_map(of).collect())
 }
 
-fn text(report: &Report<'_>, title: &str) -> String {
-    let mut text = String::new();
-    // Writing to a String cannot fail.
-    let _ = write_text(&mut text, report, title);
-    text
+fn page(report: &Report<'_>, title: &str) -> Page {
+    let mut page = Page::default();
+    write_page(&mut page, report, title);
+    page
 }
 
-fn write_text(out: &mut String, report: &Report<'_>, title: &str) -> std::fmt::Result {
-    writeln!(out, "{title}")?;
+fn write_page(out: &mut Page, report: &Report<'_>, title: &str) {
+    out.line(format_args!("{title}"));
     if let Some(pin) = report.pin {
-        writeln!(out, "  pin         {pin}  (ip netns exec {pin} …)")?;
+        out.line(format_args!("  pin         {pin}  (ip netns exec {pin} …)"));
     }
     let Network { inode, host, interfaces, host_side } = &report.network;
-    writeln!(out, "  network     net:[{inode}]{}", if *host { "  THE HOST'S: not isolated" } else { "" })?;
-    for link in interfaces.iter().filter(|_| !host) {
+    out.line(format_args!(
+        "  network     net:[{inode}]{}",
+        if *host { "  THE HOST'S: not isolated" } else { "" }
+    ));
+    let interfaces = if *host { &[] } else { interfaces.as_slice() };
+    for link in interfaces.iter().take(INTERFACES) {
         let addresses: Vec<_> = link.addresses.iter().map(|(ip, prefix)| format!("{ip}/{prefix}")).collect();
         let state = if link.up { "up" } else { "down" };
-        writeln!(
-            out,
+        out.line(format_args!(
             "    {:<10}{:<5}{}  mtu {}  {}",
             link.name,
             state,
             or_dash(link.mac),
             link.mtu,
-            addresses.join(" ")
-        )?;
+            few(&addresses, ADDRESSES, " ")
+        ));
     }
-    for veth in host_side {
+    if let Some(more @ 1..) = interfaces.len().checked_sub(INTERFACES) {
+        out.line(format_args!("    +{more} more"));
+    }
+    for veth in host_side.iter().take(INTERFACES) {
         let bridge = veth.master.as_ref().map(|bridge| format!(", port of {bridge}")).unwrap_or_default();
-        writeln!(
-            out,
+        out.line(format_args!(
             "    {} is {} on the host (interface {}{bridge})",
             veth.container_interface, veth.name, veth.index
-        )?;
+        ));
     }
     for container in &report.containers {
-        write_container(out, container)?;
+        write_container(out, container);
     }
     if report.containers.is_empty() && report.pod.is_some() {
-        writeln!(out, "  no container is running or registered: only the pin is left of the pod's network")?;
+        out.line(format_args!(
+            "  no container is running or registered: only the pin is left of the pod's network"
+        ));
     }
     for (kind, ns) in &report.namespaces {
-        writeln!(
-            out,
+        out.line(format_args!(
             "  {kind:<12}[{}]{}",
             ns.inode,
             if ns.host { "  the host's: not isolated" } else { "" }
-        )?;
+        ));
     }
-    writeln!(out, "  never isolated: {}", report.not_isolated)
+    out.line(format_args!("  never isolated: {}", report.not_isolated));
 }
 
-fn write_container(out: &mut String, container: &Container<'_>) -> std::fmt::Result {
+fn write_container(out: &mut Page, container: &Container<'_>) {
     let record = container.record;
     let kind = if record.kind == Kind::Sandbox { "sandbox" } else { "container" };
-    writeln!(out, "  {kind} {}", Pod::container_label(record))?;
-    writeln!(out, "    id        {}", record.id)?;
-    writeln!(out, "    engine    {}", record.engine)?;
+    out.line(format_args!("  {kind} {}", Pod::container_label(record)));
+    out.line(format_args!("    id        {}", record.id));
+    out.line(format_args!("    engine    {}", record.engine));
     let state = if container.running { format!("pid {}", record.pid) } else { "ended".to_owned() };
-    writeln!(out, "    process   {state}, registered {} by {}", record.created, record.stage)?;
+    out.line(format_args!("    process   {state}, registered {} by {}", record.created, record.stage));
     if let Some(image) = &record.image {
-        writeln!(out, "    image     {image}")?;
+        out.line(format_args!("    image     {image}"));
     }
-    writeln!(out, "    bundle    {}", record.bundle.display())?;
+    out.line(format_args!("    bundle    {}", record.bundle.display()));
     if let Some(rootfs) = &record.rootfs {
-        writeln!(out, "    rootfs    {}", rootfs.display())?;
+        out.line(format_args!("    rootfs    {}", rootfs.display()));
     }
     let of_host: Vec<_> =
         record.namespaces.iter().filter(|(_, ns)| ns.host).map(|(kind, _)| kind.proc_name()).collect();
@@ -221,20 +230,21 @@ fn write_container(out: &mut String, container: &Container<'_>) -> std::fmt::Res
         .filter(|(_, ns)| !ns.host)
         .map(|(kind, ns)| format!("{kind}:[{}]", ns.id.ino))
         .collect();
-    writeln!(out, "    isolated  {}", or_dash(Some(own.join(" "))))?;
-    writeln!(out, "    shared    with the host: {}", or_dash(Some(of_host.join(" "))))?;
-    write_security(out, record)?;
+    out.line(format_args!("    isolated  {}", or_dash(Some(own.join(" ")))));
+    out.line(format_args!("    shared    with the host: {}", or_dash(Some(of_host.join(" ")))));
+    write_security(out, record);
     if let Some(cgroup) = &record.cgroup {
-        writeln!(out, "    cgroup    {cgroup}")?;
+        out.line(format_args!("    cgroup    {cgroup}"));
     }
-    container.usage.as_ref().map_or(Ok(()), |usage| write_usage(out, usage))
+    if let Some(usage) = &container.usage {
+        write_usage(out, usage);
+    }
 }
 
-fn write_security(out: &mut String, record: &Record) -> std::fmt::Result {
+fn write_security(out: &mut Page, record: &Record) {
     let security = &record.security;
     let yes = |flag| if flag { "yes" } else { "no" };
-    writeln!(
-        out,
+    out.line(format_args!(
         "    security  uid {} gid {}, no new privileges: {}, seccomp: {}, SELinux: {}, AppArmor: {}",
         security.uid,
         security.gid,
@@ -242,18 +252,17 @@ fn write_security(out: &mut String, record: &Record) -> std::fmt::Result {
         yes(security.seccomp),
         or_dash(security.selinux.as_ref()),
         or_dash(security.apparmor.as_ref()),
-    )?;
+    ));
     if let Some([uid, gid]) = security.userns_owner {
-        writeln!(out, "              root inside is uid {uid} gid {gid} on the host")?;
+        out.line(format_args!("              root inside is uid {uid} gid {gid} on the host"));
     }
     let names: Vec<_> = security.capabilities.iter().map(|name| name.trim_start_matches("CAP_")).collect();
-    writeln!(out, "              capabilities: {}", or_dash(Some(names.join(" "))))
+    out.line(format_args!("              capabilities: {}", or_dash(Some(names.join(" ")))));
 }
 
-fn write_usage(out: &mut String, usage: &Usage) -> std::fmt::Result {
+fn write_usage(out: &mut Page, usage: &Usage) {
     let limit = |limit: Option<String>| limit.unwrap_or_else(|| "no limit".to_owned());
-    writeln!(
-        out,
+    out.line(format_args!(
         "    memory    {} of {}{}",
         or_dash(usage.memory_used.map(bytes)),
         limit(usage.memory_limit.map(bytes)),
@@ -262,23 +271,21 @@ fn write_usage(out: &mut String, usage: &Usage) -> std::fmt::Result {
             .filter(|&kills| kills > 0)
             .map(|kills| format!(", OOM kills: {kills}"))
             .unwrap_or_default(),
-    )?;
+    ));
     let used = usage.cpu_seconds.map(|seconds| {
         let time = std::time::Duration::from_secs_f64(seconds);
         if time.as_secs() < 10 { format!("{seconds:.2}s") } else { short(time) }
     });
-    writeln!(
-        out,
+    out.line(format_args!(
         "    cpu       {} used, {}",
         or_dash(used),
         limit(usage.cpu_limit.map(|cpus| format!("{cpus:.2} CPUs")))
-    )?;
-    writeln!(
-        out,
+    ));
+    out.line(format_args!(
         "    pids      {} of {}",
         or_dash(usage.pids_used),
         limit(usage.pids_limit.map(|pids| pids.to_string()))
-    )
+    ));
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]

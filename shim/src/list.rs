@@ -2,7 +2,7 @@
 
 use crate::exit::ExitCode;
 use crate::inventory::{Inventory, Pod};
-use crate::output::{Format, json, or_dash, print, print_json, table};
+use crate::output::{Cell, Format, few, json, or_dash, print, print_exactly, print_json, table};
 use crate::problem::Problem;
 use crate::share;
 use porthole_registry::config::Config;
@@ -13,6 +13,9 @@ use serde::Serialize;
 use std::io::IsTerminal;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
+
+/// So many addresses of a pod are shown: who may change its network may add any number of them.
+const ADDRESSES: usize = 4;
 
 /// What to list.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -58,9 +61,9 @@ pub(crate) fn run(args: &ListArgs, config: &Config, format: Format) -> Result<Ex
         }
         let text = render(args, &inventory, format)?;
         if args.watch.is_some() && std::io::stdout().is_terminal() {
-            print("\x1b[H\x1b[2J")?;
+            print_exactly("\x1b[H\x1b[2J")?;
         }
-        print(&text)?;
+        print_exactly(&text)?;
         match args.watch {
             Some(seconds) => std::thread::sleep(Duration::from_secs(seconds)),
             None => return Ok(ExitCode::SUCCESS),
@@ -187,31 +190,32 @@ fn as_table(rows: &[Row<'_>], format: Format, every_kind: bool) -> String {
         let record = row.record;
         let netns =
             if row.host_network { Some("host".to_owned()) } else { row.netns.map(|ino| ino.to_string()) };
-        let ips: Vec<_> = row.ips.iter().map(ToString::to_string).collect();
         let pid = record.map(|record| if row.running { record.pid.to_string() } else { "ended".to_owned() });
-        let mut cells = vec![
-            row.pod.to_owned(),
-            or_dash(row.namespace),
-            or_dash(row.container.as_ref()),
-            or_dash(record.map(|record| record.engine)),
-            or_dash(pid),
-            or_dash(netns),
-            or_dash(Some(ips.join(","))),
-            or_dash(record.and_then(age)),
+        let mut cells: Vec<Cell> = vec![
+            row.pod.into(),
+            or_dash(row.namespace).into(),
+            or_dash(row.container.as_ref()).into(),
+            or_dash(record.map(|record| record.engine)).into(),
+            or_dash(pid).into(),
+            or_dash(netns).into(),
+            Cell::phrase(or_dash(Some(few(row.ips, ADDRESSES, ",")))),
+            or_dash(record.and_then(age)).into(),
         ];
         if wide {
             cells.extend([
-                or_dash(row.pin),
-                or_dash(record.map(|record| record.id.short())),
-                or_dash(record.map(|r| if r.kind == Kind::Sandbox { "sandbox" } else { "container" })),
-                or_dash(record.and_then(|record| record.image.as_ref())),
-                or_dash(record.and_then(|record| record.cgroup.as_ref())),
+                Cell::from(or_dash(row.pin)),
+                Cell::from(or_dash(record.map(|record| record.id.short()))),
+                Cell::from(or_dash(
+                    record.map(|r| if r.kind == Kind::Sandbox { "sandbox" } else { "container" }),
+                )),
+                Cell::from(or_dash(record.and_then(|record| record.image.as_ref()))),
+                Cell::from(or_dash(record.and_then(|record| record.cgroup.as_ref()))),
             ]);
         }
         if every_kind {
             cells.extend(NamespaceKind::ALL.iter().skip(1).map(|kind| {
                 let ns = record.and_then(|record| record.namespaces.get(kind));
-                or_dash(ns.map(|ns| format!("{}{}", ns.id.ino, if ns.host { "*" } else { "" })))
+                or_dash(ns.map(|ns| format!("{}{}", ns.id.ino, if ns.host { "*" } else { "" }))).into()
             }));
         }
         cells

@@ -142,7 +142,7 @@ fn exec(
     let end = |error: &exec::ExecError, label: &str| {
         let report = error.report();
         let text = format!("{label}: {}", report.message);
-        output::report(&report, &text, report.remedy.as_deref(), format);
+        output::report(&report, &text, &[], report.remedy.as_deref(), format);
         ExitCode::from(report.status)
     };
     let ask = match exec::ask_beforehand(words, args, &settings) {

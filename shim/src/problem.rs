@@ -40,13 +40,7 @@ impl Problem {
     pub(crate) fn report(&self, format: Format) {
         let Self { exit, message, remedy, candidates } = self;
         let (code, remedy) = (exit.code(), remedy.as_deref());
-        let listed: String = candidates.iter().map(|candidate| format!("\n  {candidate}")).collect();
-        output::report(
-            &Report { code, message, remedy, candidates },
-            &format!("{message}{listed}"),
-            remedy,
-            format,
-        );
+        output::report(&Report { code, message, remedy, candidates }, message, candidates, remedy, format);
     }
 
     /// Ends with its own status, or, in front of a command to be run, with that of env(1).

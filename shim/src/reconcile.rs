@@ -2,7 +2,7 @@
 
 use crate::exit::{Exit, ExitCode};
 use crate::inventory::{Inventory, host, this_boot};
-use crate::output::{Format, print, print_json, table};
+use crate::output::{Cell, Format, print, print_json, table};
 use crate::problem::Problem;
 use porthole_registry::adopt::{Adoption, StateKind};
 use porthole_registry::config::Config;
@@ -66,10 +66,11 @@ pub(crate) fn run(args: ReconcileArgs, config: &Config, format: Format) -> Resul
     Ok(if failed { Exit::Failed } else { Exit::Done }.into())
 }
 
-fn rows(done: &[Done]) -> Vec<Vec<String>> {
+fn rows(done: &[Done]) -> Vec<Vec<Cell>> {
     let row = |done: &Done| {
         let failed = if done.failed { "FAILED: " } else { "" };
-        vec![done.action.to_string(), done.subject.clone(), format!("{failed}{}", done.detail)]
+        let cells = [done.action.to_string(), done.subject.clone(), format!("{failed}{}", done.detail)];
+        cells.map(Cell::phrase).to_vec()
     };
     done.iter().map(row).collect()
 }

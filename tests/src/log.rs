@@ -8,6 +8,32 @@ use std::thread;
 pub const SOCKET: &str = "/dev/log";
 const MARK: &str = "porthole-tests: up to here";
 
+/// A listener that reads nothing, with so much before it that each sender has to wait.
+#[derive(Debug)]
+pub struct StandsStill {
+    _receiver: UnixDatagram,
+    _senders: Vec<UnixDatagram>,
+}
+
+impl StandsStill {
+    /// Listens at a path until it is dropped.
+    #[must_use]
+    pub fn at(path: &str) -> Self {
+        let receiver = UnixDatagram::bind(path).expect("listen");
+        // Each sender may have so much on its way; when a new one has to wait, it is the receiver that is full.
+        let mut senders = Vec::new();
+        loop {
+            let sender = UnixDatagram::unbound().expect("make a socket");
+            sender.set_nonblocking(true).expect("set it");
+            if sender.send_to(b"x", path).is_err() {
+                return Self { _receiver: receiver, _senders: senders };
+            }
+            while sender.send_to(b"x", path).is_ok() {}
+            senders.push(sender);
+        }
+    }
+}
+
 /// A running listener.
 #[derive(Debug)]
 pub struct SystemLog {

@@ -1,10 +1,14 @@
 //! The pod's name resolution: which files take the place of the host's in the command's `/etc`.
+//!
+//! Whoever runs the command reads them, so only what everybody may read is shown. The host's are taken from directories
+//! that root alone can write to, without following a link: what is at the path is what root put there.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
+use porthole_registry::bounded::{self, Regular};
+use porthole_registry::text;
 use rustix::fs::{
     CWD, Dir, FileType, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, fstat, fstatfs, open, openat, openat2,
 };
@@ -95,7 +99,9 @@ impl Dns {
             }
             let found = match (&root, &target.bundle) {
                 (Some(root), _) => Some((Source::Process, read_in(root.as_fd(), &format!("etc/{name}")))),
-                (None, Some(bundle)) => from_bundle(bundle, name).map(|read| (Source::Bundle, read)),
+                (None, Some(bundle)) => {
+                    from_bundle(bundle, name).map(|read| (Source::Bundle, read.map(Some)))
+                }
                 (None, None) => None,
             };
             match found {
@@ -108,15 +114,17 @@ impl Dns {
             }
         }
         if !dns.has(NSSWITCH) {
-            let host = match std::fs::read("/etc/nsswitch.conf") {
-                Ok(text) => Some(text),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            let text = match open("/etc/nsswitch.conf", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
+                Ok(file) => match read_public(&file) {
+                    Ok(text) => files_and_dns(&String::from_utf8_lossy(&text)),
+                    Err(error) => {
+                        dns.notes.push(format!("/etc/nsswitch.conf of the host is left out: {error}"));
+                        MINIMAL_NSSWITCH.to_owned()
+                    }
+                },
+                Err(Errno::NOENT) => MINIMAL_NSSWITCH.to_owned(),
                 Err(error) => return Err(Step::Dns.failed("/etc/nsswitch.conf")(error)),
             };
-            let text = host.map_or_else(
-                || MINIMAL_NSSWITCH.into(),
-                |text| files_and_dns(&String::from_utf8_lossy(&text)),
-            );
             dns.put(NSSWITCH, Source::HostEdited, text.into_bytes());
         }
         Ok(dns)
@@ -128,26 +136,30 @@ impl Dns {
             return Ok(());
         }
         let subject = || format!("/etc/netns/{pod}");
-        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let all = match open("/etc/netns", directory | OFlags::PATH, Mode::empty()) {
-            Ok(all) => all,
-            Err(Errno::NOENT) => return Ok(()),
+        let all = match roots_directory(Path::new("/etc/netns")) {
+            Ok(Some(all)) => all,
+            Ok(None) => return Ok(()),
             Err(error) => return Err(Step::Dns.failed("/etc/netns")(error)),
         };
-        let own = match openat2(&all, pod, directory, Mode::empty(), beneath) {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let own = match openat2(&all, pod, flags, Mode::empty(), no_links()) {
             Ok(own) => own,
             Err(Errno::NOENT) => return Ok(()),
             Err(error) => return Err(Step::Dns.failed(subject())(error)),
         };
+        // A directory that others may not search keeps from them what is in it, whatever the modes there.
+        if let Err(error) = roots_alone(&own).and_then(|()| searchable(&all)).and_then(|()| searchable(&own))
+        {
+            self.notes.push(format!("{} is left out: {error}", subject()));
+            return Ok(());
+        }
         for entry in Dir::read_from(&own).map_err(Step::Dns.failed(subject()))? {
             let entry = entry.map_err(Step::Dns.failed(subject()))?;
             let name = entry.file_name().to_string_lossy().into_owned();
             if name == "." || name == ".." {
                 continue;
             }
-            let file = openat(&own, name.as_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-            match file.map_err(io::Error::from).and_then(|file| read_regular(&file)) {
+            match open_below(&own, name.as_str()).and_then(|file| read_public(&file)) {
                 Ok(content) => self.put(&name, Source::NetnsDirectory, content),
                 Err(error) => self.notes.push(format!("/etc/netns/{pod}/{name} is left out: {error}")),
             }
@@ -166,7 +178,7 @@ impl Dns {
     /// For people, one line each.
     pub(crate) fn lines(&self) -> impl Iterator<Item = String> {
         let overlays = self.overlays.iter().map(|o| format!("/etc/{} from {}", o.name, o.source.name()));
-        overlays.chain(self.notes.iter().cloned())
+        overlays.chain(self.notes.iter().cloned()).map(|line| text::line(&line))
     }
 }
 
@@ -176,50 +188,109 @@ fn read_in(root: BorrowedFd<'_>, path: &str) -> io::Result<Option<Vec<u8>>> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     match openat2(root, path, flags, Mode::empty(), within) {
-        Ok(file) => read_regular(&file).map(Some),
+        Ok(file) => read_public(&file).map(Some),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
-fn read_regular(file: &OwnedFd) -> io::Result<Vec<u8>> {
+/// A regular file that everybody may read.
+fn read_public(file: &OwnedFd) -> io::Result<Vec<u8>> {
     use std::os::fd::AsRawFd;
-    if FileType::from_raw_mode(fstat(file)?.st_mode) != FileType::RegularFile {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    let stat = fstat(file)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(refused("not a regular file"));
     }
     // Reading has effects there: /proc/kmsg is empty afterwards, for everybody.
     if fstatfs(file)?.f_type == PROC_SUPER_MAGIC {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a file of the kernel's"));
+        return Err(refused("a file of the kernel's"));
+    }
+    if stat.st_mode & 0o004 == 0 {
+        return Err(refused("not everybody may read it"));
     }
     let again = format!("/proc/self/fd/{}", file.as_raw_fd());
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let open = openat(CWD, again, flags, Mode::empty())?;
-    let mut content = Vec::new();
-    File::from(open).take(LIMIT + 1).read_to_end(&mut content)?;
-    if content.len() as u64 > LIMIT {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 1 MiB"));
+    bounded::read(openat(CWD, again, flags, Mode::empty())?, LIMIT)
+}
+
+fn refused(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why)
+}
+
+fn no_links() -> ResolveFlags {
+    ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS
+}
+
+fn open_below(directory: &OwnedFd, name: impl rustix::path::Arg) -> io::Result<OwnedFd> {
+    match openat2(directory, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), no_links()) {
+        Err(Errno::LOOP) => Err(refused("a symbolic link")),
+        file => Ok(file?),
     }
-    Ok(content)
+}
+
+/// A directory of the host, through none that anybody but root could have put something into. None: it is not there.
+fn roots_directory(path: &Path) -> io::Result<Option<OwnedFd>> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut directory = open("/", flags, Mode::empty())?;
+    let down = path.strip_prefix("/").map_err(|_| refused("not an absolute path"))?;
+    for component in down.components() {
+        let Component::Normal(name) = component else {
+            return Err(refused("not a path that leads down alone"));
+        };
+        roots_alone(&directory)?;
+        directory = match openat(&directory, name, flags, Mode::empty()) {
+            Ok(next) => next,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::NOTDIR) => return Err(refused(&format!("{} is a link on the way", name.display()))),
+            Err(error) => return Err(error.into()),
+        };
+    }
+    roots_alone(&directory)?;
+    Ok(Some(directory))
+}
+
+fn roots_alone(directory: &OwnedFd) -> io::Result<()> {
+    let stat = fstat(directory)?;
+    if stat.st_uid == 0 && stat.st_mode & 0o022 == 0 {
+        return Ok(());
+    }
+    Err(refused("others than root can write to a directory on the way"))
+}
+
+fn searchable(directory: &OwnedFd) -> io::Result<()> {
+    if fstat(directory)?.st_mode & 0o001 == 0 {
+        return Err(refused("others than root may not look into its directory"));
+    }
+    Ok(())
 }
 
 /// The source of the mount the engine made for `/etc/NAME`, which outlives the container's processes.
-fn from_bundle(bundle: &Path, name: &str) -> Option<io::Result<Option<Vec<u8>>>> {
-    let config = match File::open(bundle.join("config.json")) {
+fn from_bundle(bundle: &Path, name: &str) -> Option<io::Result<Vec<u8>>> {
+    let config = match Regular::open(CWD, &bundle.join("config.json"), OFlags::empty()) {
         Ok(config) => config,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => return Some(Err(error)),
     };
-    let mut text = Vec::new();
-    if let Err(error) = config.take(16 * LIMIT).read_to_end(&mut text) {
-        return Some(Err(error));
-    }
-    let source = mount_source(&text, name)?;
-    let source = if source.is_absolute() { source } else { bundle.join(source) };
-    let file = open(&source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-    match file {
-        Ok(file) => Some(read_regular(&file).map(Some)),
-        Err(Errno::NOENT) => None,
-        Err(error) => Some(Err(error.into())),
+    let text = match config.read(16 * LIMIT) {
+        Ok(text) => text,
+        Err(error) => return Some(Err(error)),
+    };
+    read_roots(&bundle.join(mount_source(&text, name)?)).transpose()
+}
+
+/// Engines keep these files where others cannot look, with modes that let everybody in their containers read them.
+fn read_roots(source: &Path) -> io::Result<Option<Vec<u8>>> {
+    // Every system has this link, and engines name what is behind it by it.
+    let source = source
+        .strip_prefix("/var/run")
+        .map_or_else(|_| source.to_owned(), |rest| Path::new("/run").join(rest));
+    let (Some(parent), Some(name)) = (source.parent(), source.file_name()) else {
+        return Err(refused("not a regular file"));
+    };
+    let Some(directory) = roots_directory(parent)? else { return Ok(None) };
+    match open_below(&directory, name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        file => read_public(&file?).map(Some),
     }
 }
 
@@ -294,10 +365,50 @@ mod tests {
         std::fs::create_dir_all(dir.join("etc/hosts")).unwrap();
         let root = open(&dir, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
         assert!(read_in(root.as_fd(), "etc/hosts").is_err());
+        use std::fs::File;
         File::create(dir.join("etc/big")).unwrap().set_len(LIMIT + 1).unwrap();
         assert!(read_in(root.as_fd(), "etc/big").is_err());
         File::create(dir.join("etc/fits")).unwrap().set_len(LIMIT).unwrap();
         assert!(read_in(root.as_fd(), "etc/fits").is_ok());
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn only_what_everybody_may_read_and_root_put_there_is_shown() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let dir = tempfile("public");
+        let mode = |name: &str, mode| {
+            std::fs::set_permissions(dir.join(name), std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        std::fs::write(dir.join("file"), "content").unwrap();
+        symlink("file", dir.join("link")).unwrap();
+        let at = |name: &str| {
+            let directory = open(&dir, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+            open_below(&directory, name)
+                .and_then(|file| read_public(&file))
+                .map_err(|error| error.to_string())
+        };
+        for (bits, shown) in [(0o644, true), (0o444, true), (0o640, false), (0o600, false), (0o622, false)] {
+            mode("file", bits);
+            assert_eq!(at("file").is_ok(), shown, "{bits:o}: {:?}", at("file"));
+        }
+        mode("file", 0o644);
+        assert_eq!(at("link").unwrap_err(), "a symbolic link");
+        assert!(at("../file").is_err() && at(".").is_err());
+        // Everybody can put something into the directory that this one is in.
+        let error = read_roots(&dir.join("file")).unwrap_err().to_string();
+        assert_eq!(error, "others than root can write to a directory on the way");
+        assert!(
+            read_roots(Path::new("relative")).is_err()
+                && read_roots(Path::new("/etc/../etc/passwd")).is_err()
+        );
+        assert!(read_roots(Path::new("/etc/passwd")).unwrap().is_some());
+        assert!(read_roots(Path::new("/nowhere/at/all")).unwrap().is_none());
+        assert_eq!(
+            read_roots(Path::new("/etc/shadow")).unwrap_err().to_string(),
+            "not everybody may read it"
+        );
+        assert!(read_roots(Path::new("/proc/self/status")).is_err());
         std::fs::remove_dir_all(dir).unwrap();
     }
 

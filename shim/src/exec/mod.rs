@@ -30,7 +30,6 @@ mod shield;
 mod view;
 mod wait;
 
-use std::io::{ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -42,8 +41,10 @@ pub(crate) use plan::{Caller, Plan};
 pub(crate) use profiles::run as list_profiles;
 
 use crate::audit::Log;
+use crate::output;
 use crate::policy::{Invoker, PodName};
 use error::Step;
+use porthole_registry::text;
 use recording::Recording;
 
 /// What exec needs to know of a target: kernel objects as descriptors, never a path that can be swapped.
@@ -172,16 +173,11 @@ pub(crate) fn run(target: &Target, args: &ExecArgs, settings: &Settings) -> Resu
         let text = if settings.json {
             let json =
                 serde_json::to_string_pretty(&plan).map_err(Step::Request.failed("the plan as JSON"))?;
-            format!("{json}\n")
+            text::json(&json) + "\n"
         } else {
-            plan.to_string()
+            text::lines(&plan.to_string())
         };
-        return match std::io::stdout().write_all(text.as_bytes()) {
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-                Err(Step::Request.failed("the plan on stdout")(error))
-            }
-            _ => Ok(0),
-        };
+        return output::write(&text).map(|()| 0).map_err(Step::Request.failed("the plan on stdout"));
     }
     let mut log = Log::open(settings.audit.format, &caller, &request, target, &plan);
     if !plan.policy.allowed {

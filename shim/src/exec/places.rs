@@ -82,9 +82,7 @@ pub(crate) fn open_place(
     step: Step,
 ) -> Result<OpenedDirectory, ExecError> {
     match (place, &target.process) {
-        (Place::Host(path), _) => {
-            OpenedDirectory::named(path, step)
-        }
+        (Place::Host(path), _) => OpenedDirectory::named(path, step),
         (Place::Target, Some(process)) => {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let fd = openat(&process.proc_dir, link, flags, Mode::empty())

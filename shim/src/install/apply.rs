@@ -7,8 +7,8 @@ use super::state::State;
 use super::tree::{Content, Tree, failed};
 use crate::exit::Exit;
 use crate::problem::Problem;
-use rustix::fs::{self, AtFlags, CWD, Gid, Mode, OFlags, Uid, XattrFlags};
-use rustix::io::Errno;
+use porthole_registry::attributes::Attributes;
+use rustix::fs::{self, AtFlags, CWD, Gid, Mode, OFlags, Uid};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
@@ -207,29 +207,9 @@ fn write(draft: &Path, bytes: &[u8], mode: u32, like: Option<&Path>) -> io::Resu
     let mode = metadata.map_or(mode, |metadata| metadata.mode() & 0o7777);
     fs::fchmod(&file, Mode::from_raw_mode(mode))?;
     if let Some(old) = &old {
-        copy_attributes(old, &file)?;
+        Attributes::All.copy(old, &file)?;
     }
     file.sync_all()
-}
-
-fn copy_attributes(from: &std::fs::File, to: &std::fs::File) -> io::Result<()> {
-    let mut names = vec![0; 64 << 10];
-    let length = match fs::flistxattr(from, &mut names[..]) {
-        Ok(length) => length,
-        Err(Errno::NOTSUP) => return Ok(()),
-        Err(errno) => return Err(errno.into()),
-    };
-    for name in names[..length].split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
-        let mut value = vec![0; 64 << 10];
-        let length = fs::fgetxattr(from, name, &mut value[..])?;
-        match fs::fsetxattr(to, name, &value[..length], XattrFlags::empty()) {
-            // Of a namespace that not even root may write; of a file system that has none.
-            Ok(()) | Err(Errno::NOTSUP) => {}
-            Err(Errno::PERM) if !name.starts_with(b"security.") => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-    Ok(())
 }
 
 fn sync_directory(place: &Path) -> io::Result<()> {

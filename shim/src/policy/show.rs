@@ -5,7 +5,7 @@ use super::{Accounts, Asked, Missed, Names, Need, PodName, Program, Verdict, bes
 use crate::exit::{Exit, ExitCode};
 use crate::inspect::netns_of;
 use crate::inventory::Inventory;
-use crate::output::{self, Format};
+use crate::output::{self, Cell, Format, Page};
 use crate::problem::Problem;
 use crate::target::{Selector, Target};
 use porthole_registry::config::Config;
@@ -194,27 +194,22 @@ fn report(
         })?;
     } else {
         let groups: Vec<_> = asked.user.groups.iter().map(String::as_str).collect();
-        let mut text = format!("{verdict}\n");
-        text += &format!(
-            "  user     {who} (uid {}; groups {})\n",
-            asked.user.uid,
-            if groups.is_empty() { "-".to_owned() } else { groups.join(" ") }
-        );
-        text += &format!(
-            "  target   {target} (namespace {}, pod {})\n",
-            namespace.unwrap_or("-"),
-            pod.unwrap_or("-")
-        );
+        let groups = if groups.is_empty() { "-".to_owned() } else { groups.join(" ") };
+        let (namespace, pod) = (namespace.unwrap_or("-"), pod.unwrap_or("-"));
+        let program = verdict.program.as_ref().map(|p| format!(" ({})", p.display())).unwrap_or_default();
+        let mut page = Page::default();
+        page.line(format_args!("{verdict}"));
+        page.line(format_args!("  user     {who} (uid {}; groups {groups})", asked.user.uid));
+        page.line(format_args!("  target   {target} (namespace {namespace}, pod {pod})"));
         for name in &also {
-            text += &format!("  also     {name}\n");
+            page.line(format_args!("  also     {name}"));
         }
-        text += &format!("  profile  {}\n  command  {}", asked.profile, command.join(" "));
-        text += &verdict.program.as_ref().map(|p| format!(" ({})", p.display())).unwrap_or_default();
-        text.push('\n');
+        page.line(format_args!("  profile  {}", asked.profile));
+        page.line(format_args!("  command  {}{program}", command.join(" ")));
         for Missed { rule, line, why } in &verdict.missed {
-            text += &format!("  rule {rule} (line {line}) does not match: {why}\n");
+            page.line(format_args!("  rule {rule} (line {line}) does not match: {why}"));
         }
-        output::print(&text)?;
+        page.print()?;
     }
     Ok(if verdict.allowed { ExitCode::SUCCESS } else { Exit::Refused.into() })
 }
@@ -241,7 +236,7 @@ fn show(path: &Path, format: Format) -> Result<ExitCode, Problem> {
             let who = rule.users.iter().cloned().chain(rule.groups.iter().map(|group| format!("%{group}")));
             let commands: Vec<_> = rule.commands.iter().map(|c| format!("{c:?}")).collect();
             let writable: Vec<_> = rule.writable.iter().map(|path| path.display().to_string()).collect();
-            vec![
+            let cells = [
                 rule.rule.to_string(),
                 rule.line.to_string(),
                 format!("{:?}", rule.effect).to_lowercase(),
@@ -253,7 +248,8 @@ fn show(path: &Path, format: Format) -> Result<ExitCode, Problem> {
                 output::or_dash(Some(rule.allow.join(","))),
                 output::or_dash(Some(writable.join(","))),
                 output::or_dash(rule.reason.as_ref()),
-            ]
+            ];
+            cells.map(Cell::phrase).to_vec()
         })
         .collect();
     let header = [

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what fails here is the test")]
 
 mod generated;
+mod hostile;
 mod identify;
 mod index;
 mod inspect;

@@ -236,6 +236,37 @@ fn without_a_system_log_the_line_is_on_stderr(node: &Node) {
     node.expect_silence("a node without a log");
 }
 
+fn neither_a_log_nor_a_stderr_that_stands_still_holds_up_the_hook(node: &Node) {
+    fs::rename("/dev/log", "/dev/log.away").unwrap();
+    let still = porthole_tests::log::StandsStill::at("/dev/log");
+    let (reader, writer) = std::io::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&writer, true).unwrap();
+    while rustix::io::write(&writer, &[b'x'; 4096]).is_ok() {}
+    rustix::io::ioctl_fionbio(&writer, false).unwrap();
+    for stage in STAGES {
+        let mut hook = Command::new(tools::binary("porthole-hook"));
+        hook.arg(stage).stdin(Stdio::null()).stderr(writer.try_clone().unwrap());
+        let start = Instant::now();
+        let mut child = hook.spawn().unwrap();
+        let status = loop {
+            match child.try_wait().unwrap() {
+                Some(status) => break status,
+                None if start.elapsed() > Duration::from_secs(5) => {
+                    child.kill().unwrap();
+                    panic!("{stage}: it waits, and {:?}", child.wait());
+                }
+                None => std::thread::sleep(Duration::from_millis(1)),
+            }
+        };
+        assert!(status.success(), "{stage}: {status}");
+        assert!(start.elapsed() < Duration::from_millis(1500), "{stage}: {:?}", start.elapsed());
+    }
+    drop((reader, still));
+    fs::remove_file("/dev/log").unwrap();
+    fs::rename("/dev/log.away", "/dev/log").unwrap();
+    node.expect_silence("a node whose log stands still");
+}
+
 fn hook_says_its_version(node: &Node) {
     let mut command = Command::new(tools::binary("porthole-hook"));
     command.arg("--version").stdin(Stdio::null());
@@ -261,5 +292,6 @@ on_a_node!(requires(root, ip, unshare):
     configuration_with_a_mistake_costs_one_line,
     on_error_fail_fails_for_those_who_want_it,
     without_a_system_log_the_line_is_on_stderr,
+    neither_a_log_nor_a_stderr_that_stands_still_holds_up_the_hook,
     hook_says_its_version,
 );

@@ -1,14 +1,15 @@
 //! The pod's name resolution: its files, whatever the host's are, and nothing that a hostile target puts in their place.
 
 use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use porthole_tests::{Node, on_a_node, tools};
+use porthole_tests::{Container, Node, Runtime, on_a_node, tools};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
+use serde_json::json;
 
-use crate::setting::{exec, output, own_etc, web_0};
+use crate::setting::{as_ann, bundle, exec, output, own_etc, policy, web_0};
 
 const RESOLV: &str = "nameserver 10.96.0.10\nsearch shop.svc.cluster.local\n";
 
@@ -148,6 +149,104 @@ fn what_a_hostile_target_puts_there_is_not_read(node: &Node) {
     container.delete();
 }
 
+const ANN: &str = "[[rule]]\neffect = 'allow'\nusers = ['1234']\nprofiles = ['*']\n";
+
+fn with_mode(path: &Path, text: &str, mode: u32) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// What ann sees of the files, and what the plan says of them.
+fn seen_by_ann(names: &[&str]) -> (String, String) {
+    let files: Vec<_> = names.iter().map(|name| format!("/etc/{name}")).collect();
+    let files: Vec<_> = files.iter().map(String::as_str).collect();
+    let seen = as_ann(&[&["web-0", "--", "cat"], &files[..]].concat());
+    (seen.stdout, as_ann(&["--explain", "web-0", "true"]).expect_success().to_owned())
+}
+
+fn what_root_alone_may_read_in_etc_netns_is_shown_to_nobody(node: &Node) {
+    policy(node, ANN);
+    write_target(node);
+    let directory = Path::new("/etc/netns/web-0");
+    fs::create_dir_all(directory).unwrap();
+    fs::write(directory.join("porthole-shown"), "of the administrator\n").unwrap();
+    with_mode(&directory.join("porthole-key"), "hunter2\n", 0o600);
+    with_mode(&directory.join("porthole-group"), "hunter2\n", 0o640);
+    with_mode(&directory.join("resolv.conf"), "nameserver 192.0.2.53\n# hunter2\n", 0o600);
+    symlink("/etc/shadow", directory.join("porthole-link")).unwrap();
+    symlink("porthole-key", directory.join("porthole-near")).unwrap();
+    let container = web_0(node);
+    let names =
+        ["porthole-shown", "porthole-key", "porthole-group", "porthole-link", "porthole-near", "resolv.conf"];
+    let (seen, plan) = seen_by_ann(&names);
+    assert_eq!(seen, format!("of the administrator\n{RESOLV}"), "the pod's own, and nothing of root's");
+    for name in ["porthole-key", "porthole-group", "resolv.conf"] {
+        assert!(
+            plan.contains(&format!("/etc/netns/web-0/{name} is left out: not everybody may read it")),
+            "{plan}"
+        );
+    }
+    for name in ["porthole-link", "porthole-near"] {
+        assert!(plan.contains(&format!("/etc/netns/web-0/{name} is left out: a symbolic link")), "{plan}");
+    }
+    let root = exec(&["--uid", "0", "web-0", "--", "cat", "/etc/porthole-key"]);
+    assert!(
+        !root.stdout.contains("hunter2"),
+        "nor to root, whose commands everybody may be allowed: {root:?}"
+    );
+    // A directory that only root may look into, or into which others can write.
+    for mode in [0o700, 0o777] {
+        fs::set_permissions(directory, fs::Permissions::from_mode(mode)).unwrap();
+        let (seen, plan) = seen_by_ann(&["porthole-shown"]);
+        assert_eq!(seen, "", "{mode:o}");
+        assert!(plan.contains("/etc/netns/web-0 is left out: "), "{mode:o}: {plan}");
+    }
+    container.delete();
+}
+
+fn what_root_alone_may_read_in_the_target_stays_there(node: &Node) {
+    policy(node, ANN);
+    write_target(node);
+    with_mode(&target_etc(node, "hosts"), "10.88.0.7 hunter2\n", 0o600);
+    let container = web_0(node);
+    let (seen, plan) = seen_by_ann(&["resolv.conf", "hosts"]);
+    assert_eq!(seen, format!("{RESOLV}{}", fs::read_to_string("/etc/hosts").unwrap()));
+    assert!(plan.contains("/etc/hosts of the target: not everybody may read it"), "{plan}");
+    container.delete();
+}
+
+fn of_a_bundle_only_what_everybody_may_read_is_shown(node: &Node) {
+    policy(node, ANN);
+    // As engines keep them: readable, in a directory that is not.
+    let engine = node.scratch().join("engine");
+    fs::create_dir(&engine).unwrap();
+    fs::set_permissions(&engine, fs::Permissions::from_mode(0o700)).unwrap();
+    with_mode(&engine.join("resolv.conf"), RESOLV, 0o644);
+    with_mode(&engine.join("secret"), "hunter2\n", 0o644);
+    symlink("/etc/shadow", engine.join("hosts")).unwrap();
+    symlink("secret", engine.join("hostname")).unwrap();
+    let mounts = ["resolv.conf", "hosts", "hostname"].map(|name| {
+        let (destination, source) = (format!("/etc/{name}"), engine.join(name));
+        json!({ "destination": destination, "source": source, "type": "bind", "options": ["bind"] })
+    });
+    let bundle = bundle(node).with(|config| config["mounts"].as_array_mut().unwrap().extend(mounts.clone()));
+    let container = Container::run(Runtime::Runc, &bundle);
+    container.kill();
+    container.wait_stopped();
+    let (seen, plan) = seen_by_ann(&["resolv.conf", "hosts", "hostname"]);
+    let host = |name: &str| fs::read_to_string(format!("/etc/{name}")).unwrap();
+    assert_eq!(seen, format!("{RESOLV}{}{}", host("hosts"), host("hostname")));
+    for name in ["hosts", "hostname"] {
+        assert!(plan.contains(&format!("/etc/{name} of the target: a symbolic link")), "{plan}");
+    }
+    // A directory on the way into which others can put something.
+    fs::set_permissions(&engine, fs::Permissions::from_mode(0o777)).unwrap();
+    let (seen, plan) = seen_by_ann(&["resolv.conf"]);
+    assert_eq!(seen, host("resolv.conf"));
+    assert!(plan.contains("/etc/resolv.conf of the target: others than root can write to"), "{plan}");
+    container.delete();
+}
+
 fn names_are_asked_of_files_and_dns_alone(node: &Node) {
     own_etc(node);
     let host = "passwd: files systemd\nhosts: mymachines resolve [!UNAVAIL=return] files myhostname dns\n";
@@ -164,5 +263,8 @@ on_a_node!(requires(root, ip, runc):
     the_administrators_files_for_the_name_win,
     a_pod_name_cannot_leave_etc_netns,
     what_a_hostile_target_puts_there_is_not_read,
+    what_root_alone_may_read_in_etc_netns_is_shown_to_nobody,
+    what_root_alone_may_read_in_the_target_stays_there,
+    of_a_bundle_only_what_everybody_may_read_is_shown,
     names_are_asked_of_files_and_dns_alone,
 );

@@ -78,6 +78,19 @@ fn a_file_that_was_not_there_goes_with_its_directories(node: &Node) {
     assert_eq!(tree.list(), before);
 }
 
+fn what_vouches_for_the_old_content_does_not_go_with_the_new(node: &Node) {
+    let tree = Tree::new(node);
+    let file = tree.at("/etc/docker/daemon.json");
+    for name in ["security.ima", "security.evm", "security.porthole"] {
+        lsetxattr(&file, name, b"old", XattrFlags::empty()).unwrap();
+    }
+    let names = || tree.list()[&file].4.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(), ["security.evm", "security.ima", "security.porthole"]);
+    tree.install().expect_success();
+    assert_eq!(tree.json("/etc/docker/daemon.json")["default-runtime"], "porthole");
+    assert_eq!(names(), ["security.porthole"]);
+}
+
 fn mode_owner_attributes_and_links_stay(node: &Node) {
     for (link, target) in
         [("../../srv/site.json", "/srv/site.json"), ("/srv/conf/site.json", "/srv/conf/site.json")]
@@ -204,6 +217,7 @@ on_a_node!(requires(root):
     a_dry_run_says_what_would_be_done_and_does_nothing,
     a_second_install_changes_nothing_and_an_uninstall_gives_everything_back,
     a_file_that_was_not_there_goes_with_its_directories,
+    what_vouches_for_the_old_content_does_not_go_with_the_new,
     mode_owner_attributes_and_links_stay,
     a_link_out_of_the_tree_leads_to_a_place_within_it,
     what_somebody_writes_meanwhile_stays,

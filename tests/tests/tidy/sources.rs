@@ -89,6 +89,58 @@ fn a_file_has_one_commit_point_at_most_and_the_store_has_one() {
     findings.report();
 }
 
+/// What reads to an end that is not a file's, and one that asks for the start of a program.
+const STREAMS: [&str; 6] = [
+    "hook/src/bin/porthole-hook/input.rs",
+    "shim/src/demo/preflight.rs",
+    "shim/src/demo/server.rs",
+    "shim/src/exec/view/base.rs",
+    "shim/src/exec/wait.rs",
+    "shim/src/install/run.rs",
+];
+
+#[test]
+fn files_are_read_by_the_one_reader_that_never_cuts() {
+    let ways = ["fs::read(", "read_to_string(", "read_to_end(", "read_to_string)"];
+    let mut findings = Findings::default();
+    for (path, text) in texts(&["rs"]) {
+        let is_ours = ["registry/src/", "hook/src/", "shim/src/"].iter().any(|part| path.starts_with(part));
+        if !is_ours || path.ends_with("tests.rs") || STREAMS.iter().any(|stream| path == *stream) {
+            continue;
+        }
+        for (number, line) in without_tests(&text).lines().map(code).enumerate() {
+            let found = ways.iter().find(|way| line.contains(**way));
+            findings.unless(
+                found.is_none(),
+                format_args!("{path}:{}", number + 1),
+                "registry/src/bounded.rs reads files",
+            );
+        }
+    }
+    findings.report();
+}
+
+/// The door itself, the demo's own screen, a number on stdout, and the terminal of a command.
+const PRINTERS: [&str; 3] = ["shim/src/output.rs", "shim/src/exec/apply.rs", "shim/src/exec/pty"];
+
+#[test]
+fn what_is_shown_goes_through_the_one_door_that_cleans_it() {
+    let ways = ["println!", "print!(", "io::stdout()", "io::stderr()"];
+    let mut findings = Findings::default();
+    for (path, text) in texts(&["rs"]) {
+        let is_ours = path.starts_with("shim/src/") && !path.starts_with("shim/src/demo/");
+        if !is_ours || path.ends_with("tests.rs") || PRINTERS.iter().any(|door| path.starts_with(door)) {
+            continue;
+        }
+        for (number, line) in without_tests(&text).lines().map(code).enumerate() {
+            let is_asked = line.contains(".is_terminal()") || line.contains("stdio::");
+            let found = ways.iter().any(|way| line.contains(way)) && !is_asked;
+            findings.unless(!found, format_args!("{path}:{}", number + 1), "shim/src/output.rs prints");
+        }
+    }
+    findings.report();
+}
+
 #[test]
 fn nothing_is_left_to_be_done_later() {
     let marks = [["TO", "DO"], ["FIX", "ME"], ["XX", "X"], ["todo", "!("], ["unimplemented", "!("]]

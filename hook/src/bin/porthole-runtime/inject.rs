@@ -6,13 +6,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use porthole_hook::bundle;
+use porthole_registry::attributes::Attributes;
 use porthole_registry::bounded::Regular;
 use porthole_registry::hook_entry::{self, HookPath};
 use porthole_registry::json_edit::Document;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::OwnedFd;
 use rustix::fs::{
-    Access, AtFlags, CWD, Gid, Mode, OFlags, Uid, XattrFlags, access, fchmod, fchown, fgetxattr, flistxattr,
-    fsetxattr, openat, renameat, unlinkat,
+    Access, AtFlags, CWD, Gid, Mode, OFlags, Uid, access, fchmod, fchown, openat, renameat, unlinkat,
 };
 use rustix::io::{Errno, Result};
 
@@ -20,12 +20,6 @@ use crate::command::Create;
 
 /// The hook where it is not named and not beside the wrapper.
 const HOOK: &str = "/usr/libexec/porthole/porthole-hook";
-
-/// Attributes that a new file gets by what it is, and those that vouch for the old content.
-const NOT_COPIED: [&[u8]; 3] = [b"security.ima", b"security.evm", b"security.capability"];
-
-/// More than a label or a list of names takes: xattr(7).
-const LONGEST_ATTRIBUTE: usize = 64 << 10;
 
 /// Adds the hook to the configuration of what is about to be made.
 ///
@@ -81,31 +75,8 @@ fn fill(new: OwnedFd, old: &Regular, text: &str) -> Result<()> {
     let stat = old.stat();
     fchown(&new, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
     fchmod(&new, Mode::from_raw_mode(stat.st_mode))?;
-    copy_attributes(old, &new)?;
+    Attributes::Labels.copy(old, &new)?;
     let mut new = File::from(new);
     // No fsync: a bundle that a crash of the machine leaves is made anew.
     new.write_all(text.as_bytes()).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))
-}
-
-/// The labels of security modules.
-fn copy_attributes(old: impl AsFd, new: impl AsFd) -> Result<()> {
-    let mut names = [0; 1024];
-    let names = match flistxattr(&old, &mut names) {
-        Ok(0) | Err(Errno::NOTSUP) => return Ok(()),
-        Ok(length) => names[..length].to_vec(),
-        Err(Errno::RANGE) => {
-            let mut names = vec![0; LONGEST_ATTRIBUTE];
-            let length = flistxattr(&old, &mut names)?;
-            names.truncate(length);
-            names
-        }
-        Err(errno) => return Err(errno),
-    };
-    let is_copied = |name: &&[u8]| name.starts_with(b"security.") && !NOT_COPIED.contains(name);
-    for name in names.split(|byte| *byte == 0).filter(is_copied) {
-        let mut value = vec![0; LONGEST_ATTRIBUTE];
-        let length = fgetxattr(&old, name, &mut value)?;
-        fsetxattr(&new, name, &value[..length], XattrFlags::empty())?;
-    }
-    Ok(())
 }

@@ -6,7 +6,7 @@ use super::super::bounds::size;
 use super::super::capabilities::{Base, Capabilities};
 use super::{Directory, Profile};
 use crate::exit::{Exit, ExitCode};
-use crate::output::{self, Format};
+use crate::output::{self, Cell, Format};
 use crate::problem::Problem;
 use porthole_registry::bounds::Bounds;
 
@@ -54,12 +54,12 @@ impl Row {
         }
     }
 
-    fn cells(&self) -> Vec<String> {
+    fn cells(&self) -> Vec<Cell> {
         let capabilities = match &self.capabilities {
             Granted::All(all) => (*all).to_owned(),
             Granted::These(these) => these.to_string().replace("CAP_", ""),
         };
-        vec![
+        let told = [
             self.name.clone(),
             output::or_dash(self.extends),
             capabilities,
@@ -68,7 +68,8 @@ impl Row {
             self.cpu_weight.to_string(),
             output::or_dash(self.timeout_seconds.map(|seconds| format!("{seconds}s"))),
             output::or_dash(Some(&self.description)),
-        ]
+        ];
+        told.map(Cell::phrase).to_vec()
     }
 }
 
@@ -83,7 +84,7 @@ pub(crate) fn run(defaults: &Bounds, format: Format) -> Result<ExitCode, Problem
             Err(error) => {
                 exit = Exit::Failed;
                 let report = error.report();
-                output::report(&report, &report.message, report.remedy.as_deref(), format);
+                output::report(&report, &report.message, &[], report.remedy.as_deref(), format);
             }
         }
     }
