@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::Child;
+use std::time::{Duration, Instant};
 
 use porthole_tests::process::wait_until;
 
@@ -61,6 +63,12 @@ impl Drop for Running {
     fn drop(&mut self) {
         drop(self.porthole.kill());
         drop(self.porthole.wait());
+        // It dies with porthole; the next one must not be taken for it.
+        let command = format!("/proc/{}", self.pid);
+        let until = Instant::now() + Duration::from_secs(5);
+        while Path::new(&command).exists() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
@@ -127,7 +135,8 @@ impl Finished {
 
 /// What says no more than that it is porthole that becomes the command.
 fn is_name_of_porthole(text: &str) -> bool {
-    text.rsplit('/').next().is_some_and(|name| name.trim_end_matches(" (deleted)") == "porthole")
+    let name = text.rsplit('/').next().unwrap_or_default();
+    ["porthole", "memfd:porthole"].contains(&name.trim_end_matches(" (deleted)"))
 }
 
 /// Numbers of pipes and processes are others each time, and say nothing.

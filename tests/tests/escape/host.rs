@@ -93,7 +93,7 @@ impl Host {
             command.arg("./prober");
         } else {
             // Where nothing of the host but its tools is seen, the program comes on standard input.
-            let copy = "export STARTED_IN=$PWD; cd $(mktemp -d /tmp/XXXXXX) && cat > prober && \
+            let copy = "export STARTED_IN=$PWD; cd $(mktemp -d) && cat > prober && \
                         chmod 755 prober && exec ./prober";
             command.args(["/bin/sh", "-c", copy]).stdin(File::open(self.work.join("prober")).unwrap());
         }
