@@ -1,12 +1,11 @@
 //! A bundle's `config.json`, opened in a way that cannot hang and read as far as it is plausible.
 
-use std::fs::File;
-use std::io::{Error, Read, Result};
+use std::io::Result;
 use std::path::Path;
 
+use porthole_registry::bounded::Regular;
 use rustix::fd::AsFd;
-use rustix::fs::{self, FileType, Mode, OFlags, Stat};
-use rustix::io::Errno;
+use rustix::fs::OFlags;
 
 /// More than this is no configuration; those of real containers have 5 to 50 KiB.
 const LARGEST: u64 = 8 << 20;
@@ -14,31 +13,15 @@ const LARGEST: u64 = 8 << 20;
 /// Opens the file at `path`, seen from `dir`; `also` are flags of open(2).
 ///
 /// # Errors
-/// When it cannot be opened, is no regular file, or too large.
-pub fn open(dir: impl AsFd, path: &Path, also: OFlags) -> Result<(File, Stat)> {
-    // Not blocking, so that a FIFO in its place cannot hold up the container.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | also;
-    let fd = fs::openat(dir, path, flags, Mode::empty())?;
-    let stat = fs::fstat(&fd)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(Error::other("no regular file"));
-    }
-    if size(&stat) > LARGEST {
-        return Err(Errno::FBIG.into());
-    }
-    Ok((fd.into(), stat))
+/// When it cannot be opened, or is no regular file.
+pub fn open(dir: impl AsFd, path: &Path, also: OFlags) -> Result<Regular> {
+    Regular::open(dir, path, also)
 }
 
 /// Reads what [`open`] opened.
 ///
 /// # Errors
-/// Those of read(2).
-pub fn read(file: &File, stat: &Stat) -> Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(usize::try_from(size(stat)).unwrap_or(0) + 1);
-    file.take(LARGEST).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-fn size(stat: &Stat) -> u64 {
-    u64::try_from(stat.st_size).unwrap_or(0)
+/// Those of read(2), and that it is too large.
+pub fn read(file: &Regular) -> Result<Vec<u8>> {
+    file.read(LARGEST)
 }

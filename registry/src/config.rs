@@ -2,6 +2,7 @@
 
 use crate::adopt::{Engines, StateKind};
 use crate::audit::Audit;
+use crate::bounded;
 use crate::bounds::Bounds;
 use crate::hidden::Hidden;
 use crate::naming::Template;
@@ -181,10 +182,7 @@ fn directory(key: &str, value: &Value) -> Result<PathBuf, String> {
 }
 
 fn read(path: &Path) -> std::io::Result<String> {
-    use std::io::Read;
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(MAX_BYTES).read_to_string(&mut text)?;
-    Ok(text)
+    bounded::text(path, MAX_BYTES)
 }
 
 #[cfg(test)]
@@ -242,6 +240,19 @@ mod tests {
         let (config, problems) = Config::parse("= = =\n");
         assert_eq!(config, Config::default());
         assert!(problems.len() == 1 && !problems[0].contains('\n'), "{problems:?}");
+    }
+
+    #[test]
+    fn a_file_that_is_too_long_is_a_problem_and_has_no_effect() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        let comment = format!("#{}\n", "x".repeat(1022));
+        // What is lost at the end is what keeps something from somebody.
+        let text = format!("deadline_ms = 250\n{}[audit]\nrequired = true\n", comment.repeat(1024));
+        std::fs::write(&path, text).unwrap();
+        let (config, problems) = Config::load(Some(&path));
+        assert_eq!(config, Config::default());
+        assert!(problems.len() == 1 && problems[0].to_string().contains("larger than"), "{problems:?}");
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl Registry {
         }
         failures.into_result()?;
         // What every view of `exec` starts from is mounted below it.
-        for point in ["view/mnt", "view"] {
+        for point in ["view/user", "view/mnt", "view"] {
             let _ = unmount(self.store.path().join(point), UnmountFlags::DETACH);
         }
         let path = self.store.path();

@@ -23,30 +23,6 @@ const ALWAYS: [&str; 15] = [
     "/var/lib/porthole",
 ];
 
-/// Permissions keep these from all but root and a few groups.
-const FROM_ROOT: [&str; 20] = [
-    "/etc/shadow",
-    "/etc/shadow-",
-    "/etc/gshadow",
-    "/etc/gshadow-",
-    "/etc/security/opasswd",
-    "/etc/sudoers",
-    "/etc/sudoers.d",
-    "/etc/porthole/policy.toml",
-    "/etc/ssh/ssh_host_rsa_key",
-    "/etc/ssh/ssh_host_ecdsa_key",
-    "/etc/ssh/ssh_host_ed25519_key",
-    "/etc/ssl/private",
-    "/etc/pki/tls/private",
-    "/etc/krb5.keytab",
-    concat!("/root", "/.ssh"),
-    concat!("/root", "/.kube"),
-    concat!("/root", "/.docker"),
-    concat!("/root", "/.aws"),
-    concat!("/root", "/.gnupg"),
-    "/var/lib/sss/secrets",
-];
-
 /// What the configuration changes about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hidden {
@@ -68,12 +44,20 @@ impl Hidden {
         Some(paths.map(|paths| *list = paths).ok_or_else(|| "expected a list of absolute paths".to_owned()))
     }
 
-    /// The paths, as they are named: `as_root` for a command that permissions do not keep from much.
-    pub fn paths(&self, as_root: bool) -> impl Iterator<Item = &Path> {
-        let from_root = FROM_ROOT.iter().filter(move |_| as_root);
-        let usual = ALWAYS.iter().chain(from_root).map(Path::new);
-        let hidden = usual.filter(|path| !self.show.iter().any(|shown| path.starts_with(shown)));
-        hidden.chain(self.hide.iter().map(PathBuf::as_path))
+    /// The paths, as they are named.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        let usual = ALWAYS.iter().map(Path::new).filter(|path| !self.shows(path));
+        usual.chain(self.hide.iter().map(PathBuf::as_path))
+    }
+
+    /// Whether the configuration shows what is hidden otherwise.
+    pub fn shows(&self, path: &Path) -> bool {
+        self.show.iter().any(|shown| path.starts_with(shown))
+    }
+
+    /// What it shows.
+    pub fn shown(&self) -> &[PathBuf] {
+        &self.show
     }
 }
 
@@ -89,23 +73,16 @@ mod tests {
         hidden
     }
 
-    fn has(hidden: &Hidden, as_root: bool, path: &str) -> bool {
-        hidden.paths(as_root).any(|hidden| hidden == Path::new(path))
-    }
-
-    #[test]
-    fn what_permissions_protect_is_hidden_from_root_alone() {
-        let usual = Hidden::default();
-        assert!(has(&usual, false, "/var/lib/kubelet") && has(&usual, true, "/var/lib/kubelet"));
-        assert!(!has(&usual, false, "/etc/shadow") && has(&usual, true, "/etc/shadow"));
+    fn has(hidden: &Hidden, path: &str) -> bool {
+        hidden.paths().any(|hidden| hidden == Path::new(path))
     }
 
     #[test]
     fn the_configuration_adds_and_takes_back() {
         let own = hidden("hide = ['/srv/secrets', '/var/lib/docker']\nshow = ['/var/lib']");
-        assert!(has(&own, false, "/srv/secrets") && !has(&own, false, "/var/lib/kubelet"));
-        assert!(has(&own, false, "/var/lib/docker"), "what is named to be hidden is");
-        assert!(has(&own, false, "/etc/kubernetes"));
+        assert!(has(&own, "/srv/secrets") && !has(&own, "/var/lib/kubelet"));
+        assert!(has(&own, "/var/lib/docker"), "what is named to be hidden is");
+        assert!(has(&own, "/etc/kubernetes"));
     }
 
     #[test]

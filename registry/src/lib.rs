@@ -6,6 +6,7 @@
 pub mod adopt;
 pub mod audit;
 mod beneath;
+pub mod bounded;
 pub mod bounds;
 pub mod config;
 pub mod container_id;

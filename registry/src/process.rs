@@ -1,5 +1,6 @@
 //! A process that cannot be swapped underneath: pidfd_open(2), proc_pid_stat(5).
 
+use crate::bounded;
 use crate::namespace::{NamespaceId, NamespaceKind};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -156,15 +157,13 @@ impl Process {
         UNIX_EPOCH.checked_add(boot)?.checked_add(since_boot)
     }
 
-    /// A small file of its `/proc` directory, at most 64 KiB of it.
+    /// A file of its `/proc` directory, whole.
     ///
     /// # Errors
-    /// What open(2) and read(2) say.
-    pub fn read(&self, name: &str) -> Result<Vec<u8>, Errno> {
-        let mut buffer = vec![0; 64 << 10];
-        let length = read_small(&self.dir, name, &mut buffer)?.len();
-        buffer.truncate(length);
-        Ok(buffer)
+    /// What open(2) and read(2) say, and that it is longer than the kernel makes those about one process.
+    pub fn read(&self, name: &str) -> std::io::Result<Vec<u8>> {
+        let file = fs::openat(&self.dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        bounded::read(&file, bounded::FACTS)
     }
 }
 
@@ -190,7 +189,7 @@ fn proc_path(pid: i32) -> String {
     format!("/proc/{pid}")
 }
 
-/// Reads a `/proc` file into `buffer`; what does not fit is left out.
+/// Reads a `/proc` file into `buffer`. What does not fit is left out: only of `stat`, whose first fields alone are asked for.
 fn read_small<'b>(dir: impl AsFd, name: &str, buffer: &'b mut [u8]) -> Result<&'b [u8], Errno> {
     let file = fs::openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut length = 0;

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// The schema that this code writes, and the newest that it reads.
 pub const SCHEMA: u32 = 1;
 /// A file larger than this is no record.
-pub const MAX_BYTES: usize = 256 << 10;
+pub const MAX_BYTES: u64 = 256 << 10;
 
 /// One namespace of the container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

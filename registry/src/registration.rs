@@ -5,7 +5,7 @@
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Failures, Step};
-use crate::identity::PodRef;
+use crate::identity::{Kind, PodRef};
 use crate::lock::Lock;
 use crate::namespace::NamespaceId;
 use crate::naming::PinName;
@@ -176,7 +176,10 @@ impl Registry {
         if let Some(holder) = holder.filter(|path| !is_same_place(path, &dir, &name)) {
             failures.note(self.store.set_holder(lock, ns.ino, holder));
         }
-        if let Some(pod) = &record.pod {
+        // Whose it is says the sandbox, or who was in it first: who joins by a path gives the pod no other name.
+        if let Some(pod) = &record.pod
+            && (record.kind == Kind::Sandbox || !self.store.pod(ns.ino).is_ok_and(|known| known.is_some()))
+        {
             failures.note(self.store.set_pod(lock, ns.ino, pod));
         }
         failures.note(self.store.join(lock, ns.ino, &record.id));

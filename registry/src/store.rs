@@ -1,5 +1,6 @@
 //! Records on disk: one file a container, written beside its place and renamed into it.
 
+use crate::bounded;
 use crate::container_id::ContainerId;
 use crate::error::{Error, Step};
 use crate::lock::Lock;
@@ -129,22 +130,8 @@ impl Store {
             Err(Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(Error::BadRecord { id: id(), cause: errno.to_string() }),
         };
-        // One read takes what most records have; on a file it is short only at the end.
-        let mut bytes = Vec::with_capacity(4096);
-        loop {
-            match io::read(&fd, rustix::buffer::spare_capacity(&mut bytes)) {
-                Ok(_) if bytes.len() > MAX_BYTES => {
-                    return Err(Error::BadRecord {
-                        id: id(),
-                        cause: format!("larger than {MAX_BYTES} bytes"),
-                    });
-                }
-                Ok(_) if bytes.len() < bytes.capacity() => break,
-                Ok(_) => bytes.reserve(4096),
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(Error::BadRecord { id: id(), cause: errno.to_string() }),
-            }
-        }
+        let bytes = bounded::read_of_tmpfs(&fd, MAX_BYTES)
+            .map_err(|error| Error::BadRecord { id: id(), cause: error.to_string() })?;
         Record::parse(&bytes).map(Some).map_err(|cause| Error::BadRecord { id: id(), cause })
     }
 

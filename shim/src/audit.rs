@@ -2,6 +2,7 @@
 
 use crate::exec::{Caller, ExecError, Plan, Request, Target};
 use crate::output;
+use crate::policy::Verdict;
 use porthole_registry::audit::Format;
 use porthole_registry::text::is_deceptive;
 use rustix::stdio::{stderr, stdin};
@@ -39,19 +40,8 @@ impl Log {
         target: &Target,
         plan: &Plan,
     ) -> Self {
-        let mut fields = Vec::with_capacity(24);
-        let invoker = &caller.invoker;
-        let mut field = |name, value: String| fields.push((name, value));
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        field("exec", format!("{:x}-{:x}", now.as_nanos(), std::process::id()));
-        field("uid", invoker.uid.to_string());
-        if let Some(name) = &invoker.name {
-            field("user", escape(name.as_bytes()));
-        }
-        field("sudo", if invoker.behind_sudo { "yes" } else { "no" }.to_owned());
-        let tty = if caller.interactive { ttyname(stdin(), Vec::new()).ok() } else { None };
-        field("tty", tty.map_or_else(|| "-".to_owned(), |tty| escape(tty.to_bytes())));
-        field("target", escape(target.label.as_bytes()));
+        let mut log = Self::beforehand(format, caller, request, &target.label, &plan.command, &plan.policy);
+        let mut field = |name, value: String| log.fields.push((name, value));
         let identity = &target.identity;
         let named = [
             ("namespace", &identity.namespace),
@@ -67,12 +57,40 @@ impl Log {
         let joined: Vec<_> =
             plan.namespaces.0.iter().map(|j| format!("{}:{}", j.namespace, j.inode)).collect();
         field("joined", joined.join(" "));
-        field("profile", escape(plan.profile.name.as_bytes()));
         field("capabilities", plan.capabilities.permitted.to_string());
         let (run_as, gid) = plan.ids.numbers(caller.uid);
         field("run_as", run_as.to_string());
         field("run_as_gid", gid.to_string());
-        let words = plan.command.iter().map(|word| escape(word.as_bytes()));
+        if let Some(path) = &plan.record {
+            field("record", escape(path.as_os_str().as_bytes()));
+        }
+        log
+    }
+
+    /// With what is known before the target is looked at. `target` is what it was called.
+    pub(crate) fn beforehand(
+        format: Format,
+        caller: &Caller,
+        request: &Request,
+        target: &str,
+        command: &[String],
+        policy: &Verdict,
+    ) -> Self {
+        let mut fields = Vec::with_capacity(24);
+        let invoker = &caller.invoker;
+        let mut field = |name, value: String| fields.push((name, value));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        field("exec", format!("{:x}-{:x}", now.as_nanos(), std::process::id()));
+        field("uid", invoker.uid.to_string());
+        if let Some(name) = &invoker.name {
+            field("user", escape(name.as_bytes()));
+        }
+        field("sudo", if invoker.behind_sudo { "yes" } else { "no" }.to_owned());
+        let tty = if caller.interactive { ttyname(stdin(), Vec::new()).ok() } else { None };
+        field("tty", tty.map_or_else(|| "-".to_owned(), |tty| escape(tty.to_bytes())));
+        field("target", escape(target.as_bytes()));
+        field("profile", escape(request.profile.name.as_bytes()));
+        let words = command.iter().map(|word| escape(word.as_bytes()));
         let words: Vec<_> = if request.command.is_empty() {
             words.collect()
         } else {
@@ -84,10 +102,10 @@ impl Log {
         if !variables.is_empty() {
             field("env", variables.join(" "));
         }
-        if let Some(path) = &plan.record {
-            field("record", escape(path.as_os_str().as_bytes()));
+        field("policy", escape_text(&policy.by()));
+        if let Some(identity) = &policy.identity {
+            field("refused_for", escape_text(identity));
         }
-        field("policy", escape_text(&plan.policy.by()));
         Self { logger: connect(format), fields, began: Instant::now() }
     }
 

@@ -1,5 +1,6 @@
 //! The limits and the use of a cgroup, as the kernel has them: cgroups(7), v2 and v1.
 
+use porthole_registry::bounded;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -47,7 +48,7 @@ fn below(root: &Path, path: &str) -> PathBuf {
 }
 
 fn read(path: &Path) -> Option<String> {
-    std::fs::read_to_string(path).ok()
+    bounded::text(path, bounded::FACTS).ok()
 }
 
 /// A number; none for `max`.

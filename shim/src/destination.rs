@@ -2,62 +2,82 @@
 
 use crate::exec::{ExecArgs, Identity, Target as Destination, TargetProcess};
 use crate::exit::Exit;
-use crate::inspect::{netns_of, open_netns};
+use crate::inspect::netns_of;
 use crate::inventory::{Inventory, Pod};
+use crate::policy::PodName;
 use crate::problem::Problem;
 use crate::target::Target;
 use porthole_registry::config::Config;
 use porthole_registry::identity::Kind;
 use porthole_registry::process::Process;
 use porthole_registry::record::Record;
+use rustix::fd::OwnedFd;
 
-/// Finds what the words mean, and opens it.
-pub(crate) fn open(words: &str, args: &ExecArgs, config: &Config) -> Result<Destination, Problem> {
-    let inventory = Inventory::read_for(words, config)?;
+/// Finds what the words mean, and opens it. Before a rule has allowed it nothing is opened but files of `/proc` and of
+/// nsfs, which has no effect on anybody.
+///
+/// `ask` is whether the policy will be asked: then each pod is found that the target is of, for which everything that the
+/// registry knows is read.
+pub(crate) fn open(words: &str, args: &ExecArgs, config: &Config, ask: bool) -> Result<Destination, Problem> {
+    let inventory = if ask { Inventory::read(config)? } else { Inventory::read_for(words, config)? };
+    let identities = |netns: &OwnedFd, process: Option<&Process>| {
+        if ask { inventory.identities(netns, process) } else { Ok(Vec::new()) }
+    };
     match inventory.resolve(words)? {
-        Target::Pod(pod, record) => of_pod(&inventory, pod, record, args),
+        Target::Pod(pod, named) => {
+            let (record, process) = match named {
+                Some(record) => (Some(record), inventory.process(record)),
+                None => member(&inventory, pod, args)?,
+            };
+            let netns = inventory.open_netns(pod)?;
+            let identities = identities(&netns, process.as_ref())?;
+            Ok(of_pod(pod, named, record, Opened { netns, process: process.map(open_process), identities }))
+        }
         Target::Process(process) => {
             let netns = netns_of(&process)?;
+            let identities = identities(&netns, Some(&process))?;
             let label = format!("pid:{}", process.pid());
-            Ok(Destination {
-                label,
-                identity: Identity::default(),
-                pod: String::new(),
-                netns,
-                process: Some(open_process(process)),
-                selinux: None,
-                apparmor: None,
-                bundle: None,
-            })
+            let opened = Opened { netns, process: Some(open_process(process)), identities };
+            Ok(nameless(label, String::new(), opened))
         }
-        Target::Netns(path) => {
+        Target::Netns(path, netns) => {
             let is_pin = path.parent() == Some(&config.netns_dir);
             let name = path.file_name().filter(|_| is_pin).and_then(|name| name.to_str());
-            let (label, pod) = (path.display().to_string(), name.unwrap_or_default().to_owned());
-            Ok(Destination {
-                label,
-                identity: Identity::default(),
-                pod,
-                netns: open_netns(&path)?,
-                process: None,
-                selinux: None,
-                apparmor: None,
-                bundle: None,
-            })
+            let identities = identities(&netns, None)?;
+            let opened = Opened { netns, process: None, identities };
+            Ok(nameless(path.display().to_string(), name.unwrap_or_default().to_owned(), opened))
         }
     }
 }
 
+/// What was opened, and what it is of.
+struct Opened {
+    netns: OwnedFd,
+    process: Option<TargetProcess>,
+    identities: Vec<PodName>,
+}
+
+/// Something that no record tells of.
+fn nameless(label: String, pod: String, Opened { netns, process, identities }: Opened) -> Destination {
+    Destination {
+        label,
+        identity: Identity::default(),
+        identities,
+        pod,
+        netns,
+        process,
+        selinux: None,
+        apparmor: None,
+        bundle: None,
+    }
+}
+
 fn of_pod(
-    inventory: &Inventory,
     pod: &Pod,
     named: Option<&Record>,
-    args: &ExecArgs,
-) -> Result<Destination, Problem> {
-    let (record, process) = match named {
-        Some(record) => (Some(record), inventory.process(record)),
-        None => member(inventory, pod, args)?,
-    };
+    record: Option<&Record>,
+    Opened { netns, process, identities }: Opened,
+) -> Destination {
     let label = match named {
         Some(record) => format!("{}/{}", pod.label(), Pod::container_label(record)),
         None => pod.label(),
@@ -68,16 +88,17 @@ fn of_pod(
         container: named.map(Pod::container_label),
         id: record.map(|record| record.id.to_string()),
     };
-    Ok(Destination {
+    Destination {
         label,
         identity,
+        identities,
         pod: pod.pin.as_ref().map(ToString::to_string).unwrap_or_default(),
-        netns: inventory.open_netns(pod)?,
-        process: process.map(open_process),
+        netns,
+        process,
         selinux: record.and_then(|record| record.security.selinux.clone()),
         apparmor: record.and_then(|record| record.security.apparmor.clone()),
         bundle: record.map(|record| record.bundle.clone()),
-    })
+    }
 }
 
 /// The member that stands for the pod: a live container, else its live sandbox, else one that has ended, for the

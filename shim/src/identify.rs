@@ -4,15 +4,15 @@ use crate::exit::{Exit, ExitCode};
 use crate::inventory::{Inventory, Pod};
 use crate::list::show;
 use crate::netlink::{self, Mac};
+use crate::netns;
 use crate::output::Format;
 use crate::problem::Problem;
-use crate::target::{netns_at, open_process};
+use crate::target::open_process;
 use porthole_registry::config::Config;
-use porthole_registry::namespace::{NamespaceId, NamespaceKind};
+use porthole_registry::namespace::NamespaceKind;
 use porthole_registry::process::Process;
 use porthole_registry::record::Record;
 use rustix::fd::AsFd;
-use rustix::fs::CWD;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -72,7 +72,7 @@ impl Trace {
         match self {
             Self::Pid(pid) => Process::open(*pid).ok()?.namespace(NamespaceKind::Net).ok().map(|id| id.ino),
             Self::Inode(ino) => Some(*ino),
-            Self::Netns(path) => NamespaceId::at(CWD, path).ok().map(|id| id.ino),
+            Self::Netns(path) => netns::open(path).ok().map(|(_, id)| id.ino),
             Self::Ip(_) | Self::Mac(_) | Self::Cgroup(_) | Self::Name(_) => None,
         }
     }
@@ -116,7 +116,7 @@ fn find<'a>(inventory: &'a Inventory, trace: &Trace) -> Result<Found<'a>, Proble
         Trace::Inode(ino) => inventory.of_namespace(*ino),
         Trace::Ip(ip) => inventory.by_ip(*ip)?.into_iter().map(|pod| (pod, None)).collect(),
         Trace::Mac(mac) => by_link(inventory, |link| link.mac == Some(*mac)),
-        Trace::Netns(path) => pod(inventory.of_inode(netns_at(path)?.ino)),
+        Trace::Netns(path) => pod(inventory.of_netns(netns::named(path)?.1)),
         Trace::Cgroup(path) => {
             let path = path.trim_start_matches("/sys/fs/cgroup").trim_end_matches('/');
             let within = |record: &&Record| {
@@ -148,7 +148,10 @@ impl Inventory {
         if let Some(pod) = self.of_inode(ino) {
             return vec![(pod, None)];
         }
-        let has = |record: &Record| record.namespaces.values().any(|ns| ns.id.ino == ino && !ns.host);
+        let has = |record: &Record| {
+            record.namespaces.values().any(|ns| ns.id.ino == ino && !ns.host)
+                && record.is_running(&self.boot_id)
+        };
         self.records().filter(|(_, record)| has(record)).map(|(pod, record)| (pod, Some(record))).collect()
     }
 }

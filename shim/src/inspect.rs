@@ -14,11 +14,9 @@ use porthole_registry::namespace::{NamespaceId, NamespaceKind};
 use porthole_registry::process::Process;
 use porthole_registry::record::Record;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags, openat};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::Path;
 
 /// What no namespace isolates, whatever else is: the container sees the host's.
 const NEVER_ISOLATED: &str = "/proc/{meminfo,stat,loadavg,cpuinfo,uptime}, most of /sys, the kernel's log, modules and \
@@ -87,8 +85,8 @@ pub(crate) fn run(words: &str, config: &Config, format: Format) -> Result<ExitCo
             let text = text(&report, &format!("process {} (of no registered container)", process.pid()));
             (report, text)
         }
-        Target::Netns(path) => {
-            let report = anonymous(network(&open_netns(&path)?)?);
+        Target::Netns(path, netns) => {
+            let report = anonymous(network(&netns)?);
             let text = text(&report, &format!("{} (of no registered container)", path.display()));
             (report, text)
         }
@@ -105,12 +103,6 @@ pub(crate) fn run(words: &str, config: &Config, format: Format) -> Result<ExitCo
 pub(crate) fn netns_of(process: &Process) -> Result<OwnedFd, Problem> {
     let netns = process.open_namespace(NamespaceKind::Net);
     netns.map_err(|errno| Problem::failed(format!("open /proc/{}/ns/net: {errno}", process.pid())))
-}
-
-/// Opens a network namespace by path; what is no nsfs file is refused when it is entered.
-pub(crate) fn open_netns(path: &Path) -> Result<OwnedFd, Problem> {
-    openat(CWD, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|errno| Problem::failed(format!("open {}: {errno}", path.display())))
 }
 
 const fn anonymous(network: Network) -> Report<'static> {

@@ -1,24 +1,28 @@
 //! Everything the registry knows, read once: the pods of this node and their containers.
 
+mod groups;
+mod identities;
+mod present;
+
 use crate::exit::Exit;
 use crate::names::{self, Stamp};
+use crate::netns;
 use crate::problem::Problem;
 use crate::share;
 use crate::target::Selector;
 use porthole_registry::config::Config;
-use porthole_registry::container_id::ContainerId;
 use porthole_registry::host::{Host, boot_id};
 use porthole_registry::identity::Kind;
-use porthole_registry::namespace::NamespaceId;
+use porthole_registry::namespace::{NamespaceId, NamespaceKind};
 use porthole_registry::naming::PinName;
 use porthole_registry::process::Process;
 use porthole_registry::record::Record;
 use porthole_registry::registration::Registry;
 use porthole_registry::store::{Listed, Store};
 use porthole_registry::{Error, Found, NetnsDir};
+use present::Present;
 use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, Mode, OFlags, openat};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 
 /// Containers that share a network namespace; on the host's network, those that say they are one pod.
@@ -59,13 +63,7 @@ pub(crate) struct Inventory {
     /// Files of the registry that cannot be read as records, and why.
     pub(crate) bad: Vec<Error>,
     config: Config,
-}
-
-#[derive(PartialEq, Eq, PartialOrd, Ord, Hash, Clone)]
-enum Key {
-    Netns(NamespaceId),
-    Sandbox(String),
-    Container(ContainerId),
+    present: Present,
 }
 
 impl Inventory {
@@ -117,11 +115,12 @@ impl Inventory {
             let Ok(Some(record)) = store.record(id) else { return Ok(None) };
             records.push(record);
         }
-        let mut pods = pods(records);
+        let mut inventory = Self::empty(config)?;
+        inventory.pods = groups::pods(records, &inventory.present, &config.pin_name);
         for ino in selected.idle {
-            pods.extend(idle_pod(&store, config, ino)?);
+            inventory.pods.extend(idle_pod(&store, config, ino)?);
         }
-        Ok(Some(Self { pods, ..Self::empty(config)? }))
+        Ok(Some(inventory))
     }
 
     /// Reads what the registry's index has below a network namespace, and nothing else: the one pod that is there, or none.
@@ -140,7 +139,9 @@ impl Inventory {
     }
 
     fn empty(config: &Config) -> Result<Self, Problem> {
-        Ok(Self { pods: Vec::new(), boot_id: this_boot()?, bad: Vec::new(), config: config.clone() })
+        let boot_id = this_boot()?;
+        let present = Present::new(config, &boot_id)?;
+        Ok(Self { pods: Vec::new(), boot_id, bad: Vec::new(), config: config.clone(), present })
     }
 
     /// Sorts records into pods.
@@ -152,7 +153,7 @@ impl Inventory {
                 Err(error) => self.bad.push(error),
             }
         }
-        self.pods = pods(records);
+        self.pods = groups::pods(records, &self.present, &self.config.pin_name);
     }
 
     /// Every record, with the pod that it is of.
@@ -178,7 +179,7 @@ impl Inventory {
         }
         for record in &pod.containers {
             let Some(process) = self.process(record) else { continue };
-            if let Ok(fd) = process.open_namespace(porthole_registry::namespace::NamespaceKind::Net)
+            if let Ok(fd) = process.open_namespace(NamespaceKind::Net)
                 && (pod.netns.is_none() || NamespaceId::of(&fd).ok() == pod.netns)
             {
                 return Ok(fd);
@@ -193,14 +194,14 @@ impl Inventory {
 
     fn open_pin(&self, pod: &Pod) -> Option<OwnedFd> {
         let path = self.config.netns_dir.join(pod.pin.as_ref()?.as_str());
-        let fd = openat(
-            CWD,
-            &path,
-            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-        .ok()?;
-        (NamespaceId::of(&fd).ok() == pod.netns).then_some(fd)
+        let (fd, id) = netns::open(&path).ok()?;
+        (Some(id) == pod.netns).then_some(fd)
+    }
+
+    /// Whether what the registry says of the pod's network namespace is true now, and not of one whose number the kernel
+    /// has given to another since.
+    pub(crate) fn holds(&self, pod: &Pod) -> bool {
+        pod.containers.is_empty() || pod.containers.iter().any(|record| self.present.holds_netns(record))
     }
 
     /// Where the pins are.
@@ -217,45 +218,6 @@ pub(crate) fn this_boot() -> Result<String, Problem> {
 /// The host's namespaces.
 pub(crate) fn host() -> Result<Host, Problem> {
     Host::open().map_err(|errno| Problem::failed(format!("open /proc/1/ns: {errno}")))
-}
-
-fn pods(records: Vec<Record>) -> Vec<Pod> {
-    let mut pods: BTreeMap<Key, Vec<Record>> = BTreeMap::new();
-    for record in records {
-        pods.entry(key(&record)).or_default().push(record);
-    }
-    pods.into_values().map(pod).collect()
-}
-
-fn key(record: &Record) -> Key {
-    let sandbox = || record.pod.as_ref().and_then(|pod| pod.sandbox_id.clone().or_else(|| pod.uid.clone()));
-    match record.netns().filter(|netns| !netns.host) {
-        Some(netns) => Key::Netns(netns.id),
-        None => sandbox().map_or_else(|| Key::Container(record.id.clone()), Key::Sandbox),
-    }
-}
-
-fn pod(mut containers: Vec<Record>) -> Pod {
-    containers.sort_by(|a, b| {
-        (a.kind == Kind::Sandbox, &a.name, &a.id).cmp(&(b.kind == Kind::Sandbox, &b.name, &b.id))
-    });
-    let named = containers.iter().find_map(|record| record.pod.as_ref());
-    let first = containers.first();
-    let pin = containers.iter().find_map(|record| record.pin.as_ref()).map(|pin| pin.name.clone());
-    // Without a pod, the container that the namespace was made for: the pin is named after it, others joined.
-    let namesake =
-        || containers.iter().find(|record| record.name.as_deref() == pin.as_ref().map(PinName::as_str));
-    let alone = || {
-        namesake().or(first).map(|record| record.name.clone().unwrap_or_else(|| record.id.short().to_owned()))
-    };
-    Pod {
-        name: named.map(|pod| pod.name.clone()).or_else(alone).unwrap_or_default(),
-        namespace: named.and_then(|pod| pod.namespace.clone()),
-        netns: first.and_then(|record| record.netns()).map(|netns| netns.id),
-        on_host_network: first.is_some_and(Record::on_host_network),
-        pin,
-        containers,
-    }
 }
 
 /// A pod without containers: the pin, and what the index says of whose it is.

@@ -1,6 +1,7 @@
 //! The kernel's security modules: which of them is active, and whether it has porthole's policy.
 
-use std::fs::{self, OpenOptions};
+use porthole_registry::bounded;
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
@@ -21,7 +22,8 @@ pub(crate) fn is_selinux_active() -> bool {
 
 /// Whether the kernel has it, and it was not switched off at boot.
 pub(crate) fn is_apparmor_active() -> bool {
-    fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.first() == Some(&b'Y'))
+    bounded::file("/sys/module/apparmor/parameters/enabled", bounded::FACTS)
+        .is_ok_and(|text| text.first() == Some(&b'Y'))
 }
 
 /// Whether AppArmor's interface is there; who may not read it sees that too.
@@ -31,7 +33,7 @@ pub(crate) fn can_load_profiles() -> bool {
 
 /// Whether AppArmor has porthole's profile. None where it cannot be asked.
 pub(crate) fn knows_profile() -> Option<bool> {
-    fs::read_to_string(PROFILES).ok().map(|text| has_profile(&text))
+    bounded::text(PROFILES, bounded::LISTS).ok().map(|text| has_profile(&text))
 }
 
 /// Whether SELinux has porthole's domain: selinuxfs answers what is written to `context`, and nothing is changed by it.

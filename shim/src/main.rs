@@ -22,6 +22,7 @@ mod lsm;
 mod mounts;
 mod names;
 mod netlink;
+mod netns;
 mod output;
 mod policy;
 mod problem;
@@ -48,7 +49,7 @@ fn main_status() -> ExitCode {
         return Exit::Failed.into();
     }
     // The demo's containers run this binary as their program.
-    if let Some(status) = demo::guest(sys::arguments()) {
+    if let Some(status) = demo::guest(sys::arguments()).or_else(|| exec::guest(sys::arguments())) {
         return status;
     }
     let cli = match Cli::read() {
@@ -88,8 +89,9 @@ fn run(cli: Cli) -> Result<ExitCode, Problem> {
         Command::Identify { thing } => identify::run(&thing, &config()?, global.output),
         Command::Inspect { target } => inspect::run(&target, &config()?, global.output),
         Command::Exec { target, args } => {
+            args.env.iter().for_each(exec::Variable::conceal);
             let settings = settings(&global)?;
-            exec(&target, &args, config()?, settings)
+            exec(&target, &args, &config()?, settings)
         }
         Command::Policy(args) => policy::run(args, global.config.as_deref(), &config()?, global.output),
         // Their --config is the engine's.
@@ -126,29 +128,30 @@ fn settings(global: &cli::Global) -> Result<exec::Settings, Problem> {
 fn exec(
     words: &str,
     args: &exec::ExecArgs,
-    config: Config,
+    config: &Config,
     settings: exec::Settings,
 ) -> Result<ExitCode, Problem> {
-    let target = destination::open(words, args, &config)?;
     let format = if settings.json { Format::Json } else { Format::Table };
     let settings = exec::Settings {
-        run_dir: config.run_dir,
+        run_dir: config.run_dir.clone(),
         audit: config.audit,
         bounds: config.exec,
-        hidden: config.hidden,
+        hidden: config.hidden.clone(),
         ..settings
     };
-    let status = exec::run(&target, args, &settings).unwrap_or_else(|error| {
+    let end = |error: &exec::ExecError, label: &str| {
         let report = error.report();
-        output::report(
-            &report,
-            &format!("{}: {}", target.label, report.message),
-            report.remedy.as_deref(),
-            format,
-        );
-        report.status
-    });
-    Ok(ExitCode::from(status))
+        let text = format!("{label}: {}", report.message);
+        output::report(&report, &text, report.remedy.as_deref(), format);
+        ExitCode::from(report.status)
+    };
+    let ask = match exec::ask_beforehand(words, args, &settings) {
+        Ok(ask) => ask,
+        Err(error) => return Ok(end(&error, words)),
+    };
+    let target = destination::open(words, args, config, ask)?;
+    let status = exec::run(&target, args, &settings);
+    Ok(status.map_or_else(|error| end(&error, &target.label), ExitCode::from))
 }
 
 /// The configuration; a key that is wrong is an error here, so that nobody works on with another one than they wrote.

@@ -5,13 +5,14 @@
 //! ambiguous, is told from the records themselves.
 
 use crate::inventory::{Inventory, Pod};
+use crate::netns;
 use crate::target::Selector;
 use porthole_registry::container_id::ContainerId;
 use porthole_registry::deadline::Deadline;
-use porthole_registry::namespace::{NamespaceId, NamespaceKind};
+use porthole_registry::namespace::NamespaceKind;
 use porthole_registry::process::Process;
 use porthole_registry::store::Store;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, renameat, statat};
+use rustix::fs::{AtFlags, Mode, OFlags, openat, renameat, statat};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -123,7 +124,7 @@ impl<'a> Wanted<'a> {
     }
 
     fn of(selector: &'a Selector, netns_dir: &Path) -> Option<Self> {
-        let at = |path: &Path| Some(Self::Netns(NamespaceId::at(CWD, path).ok()?.ino.to_string()));
+        let at = |path: &Path| Some(Self::Netns(netns::open(path).ok()?.1.ino.to_string()));
         match selector {
             Selector::Word(word) => Some(Self::Word(word)),
             Selector::Pod(namespace, pod) | Selector::Container(namespace, pod, _) => {

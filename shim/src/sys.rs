@@ -8,11 +8,15 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, AtomicU16, Ordering};
 
 use rustix::process::Pid;
 
 static ARGUMENTS: OnceLock<Vec<OsString>> = OnceLock::new();
+/// The first byte of the words that the kernel wrote: `/proc/PID/cmdline` shows them from there.
+static WORDS: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
 
 /// Where the C library enters the program.
 // SAFETY: `main` is the symbol that the C start files look for, with this signature; with `no_main` there is no other.
@@ -28,6 +32,10 @@ extern "C" fn main(argc: i32, argv: *const *const std::ffi::c_char) -> i32 {
         )
     };
     let _ = ARGUMENTS.set(strings.iter().map(owned).collect());
+    WORDS.store(
+        strings.first().map_or(std::ptr::null_mut(), |&first| first.cast_mut().cast()),
+        Ordering::Relaxed,
+    );
     i32::from(crate::main_status().number())
 }
 
@@ -35,6 +43,44 @@ extern "C" fn main(argc: i32, argv: *const *const std::ffi::c_char) -> i32 {
 /// part in the start.
 pub(crate) fn arguments() -> &'static [OsString] {
     ARGUMENTS.get().map_or(&[], Vec::as_slice)
+}
+
+/// Leaves nothing on this process's command line, as `/proc/PID/cmdline` shows it, but its last `count` words.
+pub(crate) fn keep_last_arguments(count: usize) {
+    let all = arguments();
+    let kept = length(all.get(all.len().saturating_sub(count)..).unwrap_or_default());
+    change_command_line(|line| {
+        line.copy_within(line.len() - kept.., 0);
+        line[kept..].fill(0);
+    });
+}
+
+/// Writes over the ends of words on this process's command line that are `secret`.
+pub(crate) fn conceal_argument(secret: &[u8]) {
+    let mut at = 0;
+    let ends = arguments().iter().filter_map(|word| {
+        let word = word.as_bytes();
+        at += word.len() + 1;
+        word.ends_with(secret).then_some(at - 1)
+    });
+    let ends: Vec<_> = ends.collect();
+    change_command_line(|line| ends.iter().for_each(|&end| line[end - secret.len()..end].fill(b'*')));
+}
+
+fn length(words: &[OsString]) -> usize {
+    words.iter().map(|word| word.as_bytes().len() + 1).sum()
+}
+
+/// The words as `/proc/PID/cmdline` shows them; what `arguments` gives are copies.
+fn change_command_line(change: impl FnOnce(&mut [u8])) {
+    let words = WORDS.load(Ordering::Relaxed);
+    if words.is_null() {
+        return;
+    }
+    // SAFETY: execve(2) puts the words one behind the other, each with its NUL, into the writable memory of the stack, from
+    // `words` on. Their length is known, since ARGUMENTS has copies of all of them; there is no reference to the originals,
+    // nor another thread.
+    change(unsafe { std::slice::from_raw_parts_mut(words, length(arguments())) });
 }
 
 /// Opens `/dev/null` where stdin, stdout or stderr is closed: what is opened later must not take their place.
@@ -103,6 +149,44 @@ pub(crate) fn fork_without_copy(mut child: impl FnMut() -> u8) -> io::Result<Pid
     drop(stack);
     if pid == -1 { Err(error) } else { parent_of(pid) }
 }
+
+/// A child of this process's parent, with a copy of this memory, while this process stands still until the child executes
+/// another program or ends: clone(2) with `CLONE_PARENT` and `CLONE_VFORK`. Gives the status that `child` returned if it
+/// did; a program that was executed is not heard of.
+///
+/// For a process that has one thread because it has just been executed: `/proc` may be another pid namespace's, which
+/// does not list it.
+pub(crate) fn fork_beside(child: impl FnOnce() -> u8) -> io::Result<(Pid, Option<u8>)> {
+    use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+    let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
+    // SAFETY: a null address lets the kernel choose one that nothing has.
+    let page = unsafe { mmap_anonymous(std::ptr::null_mut(), size_of::<AtomicU16>(), protection, flags)? };
+    // SAFETY: the page is zeroed, aligned, larger than the atomic and mapped until after the last use below. Both processes
+    // access it through atomics alone.
+    let answer = unsafe { &*page.cast::<AtomicU16>() };
+    let (flags, none) =
+        (libc::CLONE_PARENT | libc::CLONE_VFORK | libc::SIGCHLD, std::ptr::null::<libc::c_void>());
+    // SAFETY: without CLONE_VM and with a null stack this is a fork: the child goes on with a copy of this memory and
+    // this stack, and the other pointers are null and unused. There is one thread, so no lock is held by another.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, none, none, none, none) };
+    let error = io::Error::last_os_error();
+    if pid == 0 {
+        let status = child();
+        answer.store(u16::from(status) | ANSWERED, Ordering::Release);
+        exit_now(status);
+    }
+    let answered = answer.load(Ordering::Acquire);
+    // SAFETY: nothing refers to the page any more.
+    let _ = unsafe { munmap(page, size_of::<AtomicU16>()) };
+    let [status, _] = answered.to_le_bytes();
+    match libc::pid_t::try_from(pid) {
+        Ok(pid) if pid > 0 => Ok((parent_of(pid)?, (answered & ANSWERED != 0).then_some(status))),
+        _ => Err(error),
+    }
+}
+
+/// Tells a status that was written from a page that is empty.
+const ANSWERED: u16 = 1 << 8;
 
 const STACK: usize = 1 << 20;
 
@@ -224,6 +308,30 @@ pub(crate) fn fexecve(
         );
     }
     io::Error::last_os_error()
+}
+
+/// The namespace that a pid or user namespace is in, where that is not outside this process's own: ioctl_nsfs(2),
+/// <https://man7.org/linux/man-pages/man2/ioctl_nsfs.2.html>
+pub(crate) fn parent_namespace(namespace: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    const NS_GET_PARENT: libc::Ioctl = 0xb702;
+    // SAFETY: the request takes no argument, and no memory of this process; the descriptor is borrowed, so open.
+    let parent = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_PARENT) };
+    if parent >= 0 {
+        // SAFETY: the call has just made this descriptor, close-on-exec, and nobody else knows it.
+        Ok(unsafe { OwnedFd::from_raw_fd(parent) })
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Whether a file of nsfs is a network namespace: ioctl_nsfs(2).
+pub(crate) fn is_netns(namespace: BorrowedFd<'_>) -> io::Result<bool> {
+    const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
+    // SAFETY: as above.
+    match unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_NSTYPE) } {
+        -1 => Err(io::Error::last_os_error()),
+        kind => Ok(kind == libc::CLONE_NEWNET),
+    }
 }
 
 /// The version of Landlock's interface, 0 where the kernel does not have it:

@@ -3,14 +3,15 @@
 use crate::exit::Exit;
 use crate::inventory::{Inventory, Pod};
 use crate::names::SHORTEST_PREFIX;
+use crate::netns;
 use crate::problem::Problem;
 use porthole_registry::namespace::{NamespaceId, NamespaceKind};
 use porthole_registry::process::Process;
 use porthole_registry::record::Record;
-use rustix::fs::CWD;
+use rustix::fd::OwnedFd;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The words of a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,22 +84,14 @@ pub(crate) enum Target<'a> {
     Pod(&'a Pod, Option<&'a Record>),
     /// A process that no record tells of.
     Process(Process),
-    /// A network namespace that no record tells of.
-    Netns(PathBuf),
+    /// A network namespace that no record tells of, and where it was found.
+    Netns(PathBuf, OwnedFd),
 }
 
 /// Opens a process that somebody named.
 pub(crate) fn open_process(pid: i32) -> Result<Process, Problem> {
     Process::open(pid)
         .map_err(|error| Problem::new(Exit::NoTarget, error.to_string(), "see `ps` for what runs"))
-}
-
-/// The network namespace at a path that somebody named.
-pub(crate) fn netns_at(path: &Path) -> Result<NamespaceId, Problem> {
-    NamespaceId::at(CWD, path).map_err(|errno| {
-        let message = format!("{}: {errno}", path.display());
-        Problem::new(Exit::NoTarget, message, "`ip netns list` shows what there is")
-    })
 }
 
 impl Inventory {
@@ -205,27 +198,36 @@ impl Inventory {
         let same = |record: &Record, kind: NamespaceKind| {
             record.namespaces.get(&kind).is_some_and(|ns| !ns.host && Some(ns.id) == id(kind))
         };
-        let first = self
-            .records()
-            .find(|(_, record)| record.pid == process.pid() && record.pid_start == process.start());
-        let container = first.or_else(|| {
-            self.records()
-                .find(|(_, r)| same(r, NamespaceKind::Mnt) && r.netns().is_some_and(|ns| ns.id == netns))
+        let first = self.records().find(|(_, record)| {
+            record.pid == process.pid()
+                && record.pid_start == process.start()
+                && record.boot_id == self.boot_id
         });
-        container.map(|(pod, record)| (pod, Some(record))).or_else(|| {
-            let pod = self.pods.iter().find(|pod| !pod.on_host_network && pod.netns == Some(netns));
-            pod.map(|pod| (pod, None))
-        })
+        let container = first.or_else(|| {
+            self.records().find(|(_, record)| {
+                same(record, NamespaceKind::Mnt)
+                    && record.netns().is_some_and(|ns| ns.id == netns)
+                    && record.is_running(&self.boot_id)
+            })
+        });
+        let container = container.map(|(pod, record)| (pod, Some(record)));
+        container.or_else(|| self.of_netns(netns).map(|pod| (pod, None)))
     }
 
     fn by_netns(&self, path: PathBuf) -> Result<Target<'_>, Problem> {
-        let id = netns_at(&path)?;
-        Ok(self.of_inode(id.ino).map_or(Target::Netns(path), |pod| Target::Pod(pod, None)))
+        let (fd, id) = netns::named(&path)?;
+        Ok(self.of_netns(id).map_or(Target::Netns(path, fd), |pod| Target::Pod(pod, None)))
     }
 
     /// The pod with this network namespace.
+    pub(crate) fn of_netns(&self, id: NamespaceId) -> Option<&Pod> {
+        self.of_inode(id.ino).filter(|pod| pod.netns == Some(id))
+    }
+
+    /// The pod whose network namespace has this number now.
     pub(crate) fn of_inode(&self, ino: u64) -> Option<&Pod> {
-        self.pods.iter().find(|pod| !pod.on_host_network && pod.netns.is_some_and(|id| id.ino == ino))
+        let has = |pod: &&Pod| !pod.on_host_network && pod.netns.is_some_and(|id| id.ino == ino);
+        self.pods.iter().filter(has).find(|pod| self.holds(pod))
     }
 
     /// The pods that have this address. Two can: addresses are unique only within one network.

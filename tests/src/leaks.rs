@@ -10,9 +10,9 @@ use crate::cgroups::Cgroups;
 #[must_use]
 pub fn find(netns_dir: &Path, run_dir: &Path, cgroups: &Cgroups) -> Vec<String> {
     // What `exec` keeps for the next one: made once a boot, empty, and no container's.
-    let view = run_dir.join("view/mnt").display().to_string();
+    let own = ["view/mnt", "view/user"].map(|name| run_dir.join(name).display().to_string());
     let mut left = nsfs_mounts();
-    left.retain(|line| line.split(' ').nth(5) != Some(view.as_str()));
+    left.retain(|line| !own.iter().any(|own| line.split(' ').nth(5) == Some(own)));
     left.extend(below(netns_dir).into_iter().map(|path| format!("in the pin directory: {path}")));
     let kept = [
         "lock",
@@ -25,6 +25,7 @@ pub fn find(netns_dir: &Path, run_dir: &Path, cgroups: &Cgroups) -> Vec<String> 
         "quarantine",
         "view",
         "view/mnt",
+        "view/user",
     ];
     for path in below(run_dir) {
         let relative = path.strip_prefix(&format!("{}/", run_dir.display())).unwrap_or(&path);

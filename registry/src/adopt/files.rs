@@ -1,14 +1,13 @@
 //! Directories of engines' state, opened one below the other, and the small files in them.
 
 use super::{Candidate, Found};
+use crate::bounded::Regular;
 use crate::container_id::ContainerId;
 use rustix::fd::OwnedFd;
-use rustix::fs::{self, CWD, Dir, FileType, Mode, OFlags};
+use rustix::fs::{self, CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Component, Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// An open directory.
 #[derive(Debug)]
@@ -72,27 +71,23 @@ impl Directory {
     /// Reads a file in it. None where there is none.
     pub(super) fn read(&self, name: &str, limit: u64) -> Result<Option<Content>, String> {
         let told = |cause: &str| format!("{name}: {cause}");
-        // A FIFO would block without NONBLOCK; a symbolic link is nothing that an engine puts there.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file = match fs::openat(&self.fd, name, flags, Mode::empty()) {
-            Ok(fd) => File::from(fd),
-            Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::LOOP) => return Err(told("is a symbolic link")),
-            Err(errno) => return Err(told(&errno.to_string())),
+        // A symbolic link is nothing that an engine puts there.
+        let file = match Regular::open(&self.fd, Path::new(name), OFlags::NOFOLLOW) {
+            Ok(file) => file,
+            Err(error) => match Errno::from_io_error(&error) {
+                Some(Errno::NOENT) => return Ok(None),
+                Some(Errno::LOOP) => return Err(told("is a symbolic link")),
+                _ => return Err(told(&error.to_string())),
+            },
         };
-        let failed = |e: std::io::Error| told(&e.to_string());
-        let meta = file.metadata().map_err(failed)?;
-        if !meta.is_file() {
-            return Err(told("is no regular file"));
-        }
-        let mut bytes = Vec::with_capacity(usize::try_from(meta.len().min(limit)).unwrap_or(0) + 1);
-        // It may grow while it is read.
-        file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
-        if u64::try_from(bytes.len()).is_ok_and(|length| length > limit) {
-            return Err(told(&format!("is larger than {limit} bytes")));
-        }
-        Ok(Some(Content { bytes, written: meta.modified().map_err(failed)? }))
+        let bytes = file.read(limit).map_err(|e| told(&e.to_string()))?;
+        Ok(Some(Content { bytes, written: modified(file.stat()) }))
     }
+}
+
+fn modified(stat: &Stat) -> SystemTime {
+    let seconds = u64::try_from(stat.st_mtime).unwrap_or(0);
+    UNIX_EPOCH + Duration::new(seconds, u32::try_from(stat.st_mtime_nsec).unwrap_or(0))
 }
 
 /// Calls `visit` for every directory in `parent` whose name is a container's id; tells of every other one.

@@ -1,11 +1,10 @@
 //! The one door through which identity looks at the file system.
 
-use std::fs::OpenOptions;
-use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, OFlags};
+
+use crate::bounded::Regular;
 
 /// Engines' own files, read up to a limit.
 pub trait Files {
@@ -19,17 +18,8 @@ pub struct Disk;
 
 impl Files for Disk {
     fn read(&self, path: &Path, limit: u64) -> Option<Vec<u8>> {
-        // A FIFO would block without NONBLOCK; a symbolic link is nothing that an engine puts there.
-        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC).bits().cast_signed();
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
-        let meta = file.metadata().ok()?;
-        if !meta.is_file() || meta.len() > limit {
-            return None;
-        }
-        let mut content = Vec::with_capacity(usize::try_from(meta.len()).ok()?);
-        // It may have grown since.
-        file.take(limit.saturating_add(1)).read_to_end(&mut content).ok()?;
-        (u64::try_from(content.len()).ok()? <= limit).then_some(content)
+        // A symbolic link is nothing that an engine puts there.
+        Regular::open(CWD, path, OFlags::NOFOLLOW).and_then(|file| file.read(limit)).ok()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Taking the demo away, whatever state it is in, and looking for what it may have left.
 
 use crate::exit::ExitCode;
+use porthole_registry::bounded;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
@@ -141,7 +142,7 @@ pub(super) fn cgroup_mounts() -> Vec<PathBuf> {
 
 /// What the root of the version 2 hierarchy passes on to cgroups below it. The runtime turns on all that is there.
 pub(super) fn root_controllers() -> Option<String> {
-    fs::read_to_string(controllers_file()?).ok()
+    bounded::text(controllers_file()?, bounded::FACTS).ok()
 }
 
 fn controllers_file() -> Option<PathBuf> {
@@ -166,7 +167,7 @@ fn cgroups_of(member: &Member) -> Vec<PathBuf> {
 fn remove_cgroup(path: &Path) -> io::Result<()> {
     let started = Instant::now();
     loop {
-        for pid in fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default().lines() {
+        for pid in bounded::text(path.join("cgroup.procs"), bounded::LISTS).unwrap_or_default().lines() {
             if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
                 runtime::kill_process(pid)?;
             }

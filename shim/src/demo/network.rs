@@ -1,6 +1,7 @@
 //! The pod's interface: a veth to the host in a network that nobody uses.
 
-use std::fs::{self, File};
+use porthole_registry::bounded;
+use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -32,7 +33,7 @@ impl Network {
 pub(super) fn free_addresses() -> Result<(Ipv4Addr, Ipv4Addr), Error> {
     let path = PathBuf::from("/proc/self/net/route");
     // Absent where the kernel has no IPv4 routing; then nothing is taken by it.
-    let routes = fs::read_to_string(&path).unwrap_or_default();
+    let routes = bounded::text(&path, bounded::LISTS).unwrap_or_default();
     let mut taken = read_routes(&routes);
     taken.extend(netlink::own_addresses()?.into_iter().filter_map(|(ip, prefix)| match ip {
         IpAddr::V4(ip) => Some(Network { base: ip.to_bits(), prefix }),

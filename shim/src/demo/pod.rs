@@ -1,5 +1,6 @@
 //! The demo's pod as data: its containers, written as containerd's CRI plugin writes them.
 
+use porthole_registry::bounded;
 use std::fs::{self, File};
 use std::io::Read;
 use std::net::Ipv4Addr;
@@ -116,7 +117,7 @@ impl Pod {
 
     /// The pod that is running or was left; None when its description was never written.
     pub(super) fn load(places: &Places) -> Option<Self> {
-        let text = fs::read(places.demo_dir().join(KEPT)).ok()?;
+        let text = bounded::file(places.demo_dir().join(KEPT), bounded::FACTS).ok()?;
         serde_json::from_slice(&text).ok()
     }
 

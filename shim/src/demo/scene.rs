@@ -1,6 +1,7 @@
 //! The scene: the pod is made, looked at, hurt and deleted.
 
 use crate::exit::ExitCode;
+use porthole_registry::bounded;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -97,7 +98,7 @@ fn await_server(pid: i32) -> Result<(), Error> {
     let path = PathBuf::from(format!("/proc/{pid}/net/tcp"));
     let started = Instant::now();
     while started.elapsed() < PATIENCE {
-        if is_listening(&fs::read_to_string(&path).map_err(Error::file("read", &path))?, PORT) {
+        if is_listening(&bounded::text(&path, bounded::LISTS).map_err(Error::file("read", &path))?, PORT) {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(2));
@@ -117,7 +118,7 @@ fn is_listening(sockets: &str, port: u16) -> bool {
 /// The name that the product chose, which is not the pod's where somebody else has that one.
 fn pin_of(places: &Places, pod: &Pod) -> Result<String, Error> {
     let path = places.records().join(format!("{}.json", pod.member(Role::Sandbox).id));
-    let text = fs::read(&path).map_err(|e| Error::NotPinned {
+    let text = bounded::file(&path, bounded::FACTS).map_err(|e| Error::NotPinned {
         detail: format!("the hook left no record: {}: {e}", path.display()),
     })?;
     let record: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();

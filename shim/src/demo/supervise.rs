@@ -4,6 +4,7 @@
 //! Ctrl-C would leave something behind.
 
 use crate::exit::ExitCode;
+use porthole_registry::bounded;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -101,7 +102,7 @@ fn end_orphans(hook: &Path, earlier: &[Pid]) {
 
 fn children() -> Vec<Pid> {
     let list = format!("/proc/self/task/{}/children", getpid().as_raw_nonzero());
-    let text = std::fs::read_to_string(list).unwrap_or_default();
+    let text = bounded::text(list, bounded::LISTS).unwrap_or_default();
     text.split_whitespace().filter_map(|pid| pid.parse().ok().and_then(Pid::from_raw)).collect()
 }
 

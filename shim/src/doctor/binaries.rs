@@ -6,6 +6,7 @@ use super::{NEEDS_ROOT, Setting, Subject, files, named};
 use crate::install::binaries::wants_interpreter;
 use crate::install::plan::Rank;
 use crate::install::run;
+use porthole_registry::bounded;
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -110,7 +111,7 @@ fn one(check: &'static str, path: &Path, setting: &Setting) -> Check {
 fn gather(path: &Path) -> std::io::Result<Facts> {
     let place = path.canonicalize()?;
     let meta = place.metadata()?;
-    let bytes = std::fs::read(&place);
+    let bytes = bounded::file(&place, crate::install::tree::LARGEST);
     let loose = files::loose_on_the_way(&place);
     let interpreter = bytes.as_deref().ok().and_then(wants_interpreter);
     let is_own = std::env::current_exe().is_ok_and(|own| own == place);

@@ -5,6 +5,7 @@ use super::check::Check;
 use super::{Setting, Subject, files};
 use crate::mounts::{self, Mount};
 use crate::sys;
+use porthole_registry::bounded;
 use porthole_registry::namespace::NamespaceKind;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
@@ -49,7 +50,9 @@ fn look(_setting: &Setting) -> Vec<Check> {
     let mut checks = vec![namespaces(&missing)];
     let answers: Vec<_> = CALLS.iter().map(|call| (call, (call.probe)())).collect();
     checks.push(calls(&answers));
-    checks.push(seccomp(std::fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").ok().as_deref()));
+    checks.push(seccomp(
+        bounded::text("/proc/sys/kernel/seccomp/actions_avail", bounded::FACTS).ok().as_deref(),
+    ));
     checks.push(mounts::read().map_or_else(
         |error| Check::skip("cgroups", "/proc/self/mountinfo", error.to_string()),
         |mounts| cgroups(&mounts),

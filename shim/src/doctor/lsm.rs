@@ -3,7 +3,7 @@
 use super::check::Check;
 use super::{NEEDS_ROOT, Setting, Subject};
 use crate::lsm::{WITHOUT, is_apparmor_active, knows_context, knows_profile};
-use std::fs;
+use porthole_registry::bounded;
 
 pub(super) const SUBJECT: Subject = Subject { checks: &["lsm", "lsm-policy"], look };
 
@@ -34,7 +34,7 @@ fn look(setting: &Setting) -> Vec<Check> {
 }
 
 fn gather() -> Facts {
-    let read = |path: &str| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
+    let read = |path: &str| bounded::text(path, bounded::FACTS).ok().map(|text| text.trim().to_owned());
     let selinux = match read("/sys/fs/selinux/enforce").as_deref() {
         None => Mode::Absent,
         Some("0") => Mode::Permissive,

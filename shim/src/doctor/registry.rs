@@ -2,6 +2,7 @@
 
 use super::check::{Check, Finding, count, few};
 use super::{NEEDS_ROOT, Setting, Subject, files};
+use porthole_registry::bounded;
 use porthole_registry::store::Store;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -110,7 +111,7 @@ fn lock(run_dir: &Path) -> Check {
     let until = Instant::now() + LONG;
     let mut first = None;
     loop {
-        let Ok(text) = std::fs::read_to_string("/proc/locks") else {
+        let Ok(text) = bounded::text("/proc/locks", bounded::LISTS) else {
             return Check::skip("registry-lock", subject, "/proc/locks cannot be read");
         };
         let now = holder(&text, meta.dev(), meta.ino());
@@ -124,7 +125,7 @@ fn lock(run_dir: &Path) -> Check {
         std::thread::sleep(Duration::from_millis(20));
     }
     let pid = first.unwrap_or_default();
-    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let name = bounded::text(format!("/proc/{pid}/comm"), bounded::FACTS).unwrap_or_default();
     let evidence = format!(
         "held by process {pid} ({}) for more than {} s: hooks wait for it, and give up",
         name.trim(),

@@ -1,6 +1,7 @@
 //! The command apart from the host's other processes, where it sees them: its user may own some, whose `/proc/PID/root`
 //! leads around the view and whose memory around everything. Landlock lets no process out of its domain look into one
-//! outside, whoever owns it; since version 6 (Linux 6.12) it does the same for signals and abstract sockets.
+//! outside, whoever owns it; since version 6 (Linux 6.12) it does the same for signals and abstract sockets. A command that
+//! traces is in no domain: where the host's network namespace is kept, it makes no Unix socket at all.
 
 use std::fmt;
 use std::os::fd::AsFd;
@@ -42,10 +43,17 @@ pub(crate) enum Apart {
 
 impl Apart {
     /// From what the command may do, and sees.
-    pub(crate) fn resolve(profile: Base, namespaces: &Joins, capabilities: &Sets) -> Self {
+    /// `other_processes`: it is born in another pid namespace.
+    pub(crate) fn resolve(
+        profile: Base,
+        other_processes: bool,
+        namespaces: &Joins,
+        capabilities: &Sets,
+    ) -> Self {
         let may = |capability| capabilities.permitted.contains(Capabilities::of(capability));
-        let other_processes = namespaces.has_other(NamespaceKind::Pid);
-        if profile == Base::Sysadmin || other_processes || may(Capability::CAP_SYS_PTRACE) {
+        let other_sockets = namespaces.has_other(NamespaceKind::Net);
+        let nothing_of_the_hosts = other_processes && other_sockets;
+        if profile == Base::Sysadmin || nothing_of_the_hosts || may(Capability::CAP_SYS_PTRACE) {
             return Self::Off;
         }
         let version = sys::landlock_version();
@@ -54,9 +62,17 @@ impl Apart {
         }
         let scopes = version >= WITH_SCOPES;
         Self::On {
-            signals: scopes && !may(Capability::CAP_KILL),
-            abstract_sockets: scopes && !namespaces.has_other(NamespaceKind::Net),
+            signals: scopes && !may(Capability::CAP_KILL) && !other_processes,
+            abstract_sockets: scopes && !other_sockets,
         }
+    }
+
+    /// Whether the command may make Unix sockets: none of the host's abstract ones is in its reach, or the domain keeps
+    /// it from them.
+    pub(crate) fn leaves_unix_sockets(self, profile: Base, namespaces: &Joins) -> bool {
+        profile == Base::Sysadmin
+            || namespaces.has_other(NamespaceKind::Net)
+            || matches!(self, Self::On { abstract_sockets: true, .. })
     }
 
     /// From now on, for this process and all that it becomes.

@@ -20,14 +20,15 @@ use rustix::thread::{no_new_privs, set_no_new_privs};
 use super::bounds::{Life, Prepared};
 use super::capabilities::Status;
 use super::error::{ExecError, Step};
+use super::launcher::{Image, Launched, Manner};
 use super::lifeline::Lifeline;
 use super::places::Directory;
 use super::plan::{Opened, Plan};
 use super::pty::{Pty, Slave};
 use super::recording::Recording;
-use super::view::{Start, View, assemble};
-use super::wait::{self, Signals};
-use super::{Target, seccomp};
+use super::view::{Places, View, assemble, devpts};
+use super::wait::{self, Awaited, Signals};
+use super::{Target, seccomp, shield};
 use crate::output;
 use crate::sys::{self, Fork};
 use porthole_registry::namespace::NamespaceKind;
@@ -46,18 +47,28 @@ pub(crate) fn apply(
     // Before the cgroup, whose lock is porthole's alone.
     let lifeline = Lifeline::start(&plan.context, waits)?;
     let bounds = plan.bounds.prepare(if waits { Life::Waited } else { Life::Free })?;
-    plan.namespaces.join_pid(target)?;
-    let entry = Entry { plan, target, opened, run_dir, bounds: &bounds, lifeline: &lifeline };
+    let image = if plan.launches() { Some(Image::open()?) } else { None };
+    let entry =
+        Entry { plan, target, opened, run_dir, bounds: &bounds, lifeline: &lifeline, image: image.as_ref() };
     if !plan.fork {
         match enter(&entry, None)? {}
     }
-    let (pty, slave) =
-        if plan.terminal { Pty::open(recording).map(|(p, s)| (Some(p), Some(s)))? } else { (None, None) };
+    let devpts = match plan.view {
+        View::Host(_) => None,
+        _ if !plan.terminal => None,
+        _ => Some(devpts().map_err(Step::Terminal.failed("a devpts of its own"))?),
+    };
+    let (pty, slave) = if plan.terminal {
+        Pty::open(devpts.as_ref().map(AsFd::as_fd), recording).map(|(p, s)| (Some(p), Some(s)))?
+    } else {
+        (None, None)
+    };
     let (from_child, to_parent) = std::io::pipe().map_err(Step::Fork.failed("a pipe"))?;
     let signals = Signals::take(pty.is_some() || plan.hostile())?;
     let parent =
         pidfd_open(getpid(), PidfdFlags::empty()).map_err(Step::Fork.failed("a descriptor of porthole"))?;
-    let as_child = AsChild { slave, old_mask: signals.old_mask(), to_parent, parent };
+    let as_child =
+        AsChild { slave, devpts, old_mask: signals.old_mask(), to_parent, parent, porthole: getpid() };
     let child_main = || {
         let error = match enter(&entry, Some(&as_child)) {
             Err(error) => error,
@@ -82,10 +93,17 @@ pub(crate) fn apply(
         sys::fork_without_copy(child_main).map_err(failed)?
     };
     drop(as_child);
+    let launched = image.map(|_| Launched {
+        launcher: child,
+        others: lifeline.watcher().into_iter().collect(),
+        command: opened.command.name(),
+        context: &plan.context,
+    });
     if plan.detach {
-        return leave(child, from_child);
+        return leave(child, launched.as_ref(), from_child);
     }
     bounds.sweep();
+    let child = Awaited { child, launched, lifeline: &lifeline };
     let status = wait::supervise(child, pty, &signals, from_child, plan.bounds.timeout)?;
     if status == KILLED && bounds.killed_for_memory() {
         let limit = "--explain shows how much it may use";
@@ -102,13 +120,22 @@ pub(crate) fn apply(
 const KILLED: u8 = 137;
 
 /// Leaves the command behind once it is one; prints its number.
-fn leave(child: Pid, from_child: PipeReader) -> Result<u8, ExecError> {
-    if let Some(report) = wait::reported(from_child) {
+fn leave(child: Pid, launched: Option<&Launched<'_>>, from_child: PipeReader) -> Result<u8, ExecError> {
+    let report = wait::reported(from_child);
+    let ended = if report.is_some() || launched.is_some() {
         // It is about to end, and has nothing more to say.
-        let _ = waitpid(Some(child), WaitOptions::empty());
+        waitpid(Some(child), WaitOptions::empty()).map_err(Step::Wait.failed("waitpid"))?
+    } else {
+        None
+    };
+    if let Some(report) = report {
         return Err(ExecError::Reported(report));
     }
-    match writeln!(std::io::stdout(), "{}", child.as_raw_nonzero()) {
+    let command = match (launched, ended) {
+        (Some(launched), Some((_, status))) => launched.command(status)?,
+        _ => child,
+    };
+    match writeln!(std::io::stdout(), "{}", command.as_raw_nonzero()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             Err(Step::Wait.failed("the process id on stdout")(error))
         }
@@ -119,10 +146,14 @@ fn leave(child: Pid, from_child: PipeReader) -> Result<u8, ExecError> {
 /// What the process has when another waits for it.
 struct AsChild {
     slave: Option<Slave>,
+    /// What that is on.
+    devpts: Option<OwnedFd>,
     old_mask: SigSet,
     to_parent: PipeWriter,
     /// The process that waits.
     parent: OwnedFd,
+    /// Its number.
+    porthole: Pid,
 }
 
 /// All that a process needs to become the command.
@@ -133,19 +164,23 @@ struct Entry<'a> {
     run_dir: &'a Path,
     bounds: &'a Prepared,
     lifeline: &'a Lifeline,
+    /// Of porthole, where the command is to be born in another pid namespace.
+    image: Option<&'a Image>,
 }
 
 fn enter(entry: &Entry<'_>, child: Option<&AsChild>) -> Result<Infallible, ExecError> {
-    let Entry { plan, target, opened, run_dir, bounds, lifeline } = *entry;
+    let Entry { plan, target, opened, run_dir, bounds, lifeline, image } = *entry;
     if let Some(child) = child {
         child.old_mask.thread_set_mask().map_err(Step::Fork.failed("the signal mask"))?;
-        match &child.slave {
-            Some(slave) => slave.become_terminal(&plan.ids)?,
-            // A terminal of the caller's must not be the controlling one of what is inside: it could type into it.
-            None if plan.hostile() || plan.detach => {
-                setsid().map_err(Step::Terminal.failed("a session of its own"))?;
+        // A terminal of the caller's must not be the controlling one of what is inside: it could type into it.
+        if child.slave.is_some() || plan.hostile() || plan.detach {
+            setsid().map_err(Step::Terminal.failed("a session of its own"))?;
+        }
+        if let Some(slave) = &child.slave {
+            slave.become_stdio(&plan.ids)?;
+            if image.is_none() {
+                slave.become_controlling()?;
             }
-            None => {}
         }
         if plan.detach {
             without_terminal()?;
@@ -157,15 +192,20 @@ fn enter(entry: &Entry<'_>, child: Option<&AsChild>) -> Result<Infallible, ExecE
     bounds.enter()?;
     // The session keyring is the caller's, with the keys of their Kerberos tickets and disks.
     sys::new_session_keyring().map_err(Step::Keyring.failed("a session keyring of its own"))?;
+    let user_namespace = plan.shield.open(run_dir, plan.processes)?;
     plan.ids.drop_groups()?;
     plan.namespaces.join_net(target)?;
-    assemble(
-        &plan.view,
+    let places = Places {
         run_dir,
-        &Start { opened: opened.directory.as_fd(), path: plan.working_directory.in_view() },
-    )?;
+        process: target.process.as_ref(),
+        start: matches!(plan.working_directory, Directory::InView(_)).then_some(&opened.directory),
+        writable: &opened.writable,
+        devpts: child.and_then(|child| child.devpts.as_ref()).map(AsFd::as_fd),
+    };
+    assemble(&plan.view, &places)?;
     plan.namespaces.join_others(target)?;
     directories(plan, opened)?;
+    shield::enter(user_namespace.as_ref())?;
     plan.capabilities.bound()?;
     plan.ids.apply()?;
     plan.capabilities.apply(status)?;
@@ -174,14 +214,17 @@ fn enter(entry: &Entry<'_>, child: Option<&AsChild>) -> Result<Infallible, ExecE
     forbid_new_privileges()?;
     plan.processes.apply()?;
     sys::close_on_exec().map_err(Step::Descriptors.failed("3 and above"))?;
-    if let Some(child) = child
-        && !plan.detach
-    {
+    let tied = child.is_some() && !plan.detach;
+    if let (Some(child), None, true) = (child, image, tied) {
         die_with_parent(child.parent.as_fd())?;
-        lifeline.hand_over()?;
+        lifeline.hand_over(getpid())?;
     }
     // Last: from here on only execve is left to be done.
     opened.filter.as_ref().map_or(Ok(()), seccomp::apply)?;
+    if let (Some(child), Some(image)) = (child, image) {
+        let manner = Manner { terminal: child.slave.is_some(), tied };
+        return Err(image.launch(&opened.command, manner, child.porthole));
+    }
     Err(plan.context.blame(opened.command.execute(), || opened.command.is_permitted()))
 }
 
@@ -193,7 +236,7 @@ fn directories(plan: &Plan, opened: &Opened) -> Result<(), ExecError> {
     match &plan.working_directory {
         Directory::Opened(path) => {
             let failed = || Step::WorkingDirectory.failed(path.display().to_string());
-            fchdir(&opened.directory).map_err(failed())?;
+            fchdir(&opened.directory.fd).map_err(failed())?;
             if plan.confined() && plan.view == View::Entered {
                 reachable(path)?;
             }

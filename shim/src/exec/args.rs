@@ -54,6 +54,9 @@ pub(crate) struct ExecArgs {
     /// Change the working directory to DIR of the host (-w=DIR), or to the target's
     #[arg(short = 'w', long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub(crate) wd: Option<OsString>,
+    /// Show DIR of the host in the command's view, and let it write there as far as permissions go (repeatable)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) writable: Vec<PathBuf>,
     /// Run as UID [default: the user behind sudo, else 65534; 0 in a user namespace]
     #[arg(short = 'S', long, visible_alias = "setuid", value_name = "UID")]
     pub(crate) uid: Option<u32>,
@@ -136,6 +139,8 @@ pub(crate) struct Request {
     pub(crate) root: Option<Place>,
     /// `-w`
     pub(crate) working_directory: Option<Place>,
+    /// `--writable`
+    pub(crate) writable: Vec<PathBuf>,
     /// `-S`
     pub(crate) uid: Option<u32>,
     /// `-G`
@@ -196,6 +201,7 @@ impl TryFrom<&ExecArgs> for Request {
             namespaces: selection(args),
             root: place(&args.root),
             working_directory: place(&args.wd),
+            writable: args.writable.clone(),
             uid: args.uid,
             gid: args.gid,
             preserve_credentials: args.preserve_credentials,

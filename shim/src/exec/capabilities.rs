@@ -1,8 +1,8 @@
 //! Built-in profiles, and the five capability sets: computed, applied in order, read back.
 
+use porthole_registry::bounded;
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
 use std::str::FromStr;
 
 use caps::{CapSet, Capability, CapsHashSet};
@@ -284,10 +284,9 @@ impl Status {
         File::open("/proc/self/status").map(Self).map_err(Step::Capabilities.failed("/proc/self/status"))
     }
 
-    fn read(mut self) -> Result<String, ExecError> {
-        let mut text = String::with_capacity(2048);
-        self.0.read_to_string(&mut text).map_err(Step::Capabilities.failed("/proc/self/status"))?;
-        Ok(text)
+    fn read(self) -> Result<String, ExecError> {
+        let text = bounded::read(&self.0, bounded::FACTS).and_then(bounded::utf8);
+        text.map_err(Step::Capabilities.failed("/proc/self/status"))
     }
 }
 

@@ -27,13 +27,51 @@ impl Command {
             return Err(Step::Request.refused("there is no command", "give one after --"));
         };
         let candidates = candidates(name, environment.path());
-        let pair = |(name, value): (&OsStr, &OsStr)| [name.as_bytes(), b"=", value.as_bytes()].concat();
+        let pair = |(name, value): (&OsStr, &OsStr)| pair(name, value);
         Ok(Self {
             name: name.to_string_lossy().into_owned(),
             candidates: candidates.into_iter().map(terminated).collect::<Result<_, _>>()?,
             arguments: words.iter().map(|w| terminated(w.as_bytes().to_vec())).collect::<Result<_, _>>()?,
             environment: environment.pairs().map(pair).map(terminated).collect::<Result<_, _>>()?,
         })
+    }
+
+    /// As the launcher was given it.
+    pub(crate) fn from_words(
+        candidates: &[OsString],
+        arguments: &[OsString],
+        environment: impl Iterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, ExecError> {
+        let all = |words: &[OsString]| -> Result<Vec<_>, ExecError> {
+            words.iter().map(|w| terminated(w.as_bytes().to_vec())).collect()
+        };
+        let pair = |(name, value): (OsString, OsString)| terminated(pair(&name, &value));
+        Ok(Self {
+            name: arguments.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+            candidates: all(candidates)?,
+            arguments: all(arguments)?,
+            environment: environment.map(pair).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// As it was given.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Files that it may be, in the order of trying.
+    pub(crate) fn candidates(&self) -> &[CString] {
+        &self.candidates
+    }
+
+    /// Its own name first.
+    pub(crate) fn arguments(&self) -> &[CString] {
+        &self.arguments
+    }
+
+    /// `NAME=VALUE`
+    pub(crate) fn environment(&self) -> &[CString] {
+        &self.environment
     }
 
     /// Has it be this file and no other, by the name that it was given.
@@ -95,6 +133,10 @@ pub(crate) fn or_shell(words: &[OsString], caller: &Caller) -> Vec<OsString> {
     } else {
         words.to_vec()
     }
+}
+
+fn pair(name: &OsStr, value: &OsStr) -> Vec<u8> {
+    [name.as_bytes(), b"=", value.as_bytes()].concat()
 }
 
 fn candidates(name: &OsStr, path: &OsStr) -> Vec<Vec<u8>> {

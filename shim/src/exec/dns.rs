@@ -33,6 +33,8 @@ pub(crate) enum Source {
     Bundle,
     /// The host's own, changed.
     HostEdited,
+    /// porthole's.
+    Made,
 }
 
 impl Source {
@@ -42,6 +44,7 @@ impl Source {
             Self::Process => "the target's file system",
             Self::Bundle => "the container's bundle",
             Self::HostEdited => "the host's, with hosts: files dns",
+            Self::Made => "porthole: root, nobody and the command's user",
         }
     }
 }

@@ -25,6 +25,15 @@ impl Variable {
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
+
+    /// Takes its value off this process's command line, where everybody who sees the process reads it.
+    pub(crate) fn conceal(&self) {
+        if let Some(value) = self.value.as_ref().filter(|value| !value.is_empty()) {
+            // The name too tells it from a word that ends alike.
+            let pair = format!("{}={value}", self.name);
+            crate::sys::conceal_argument(pair.as_bytes());
+        }
+    }
 }
 
 impl FromStr for Variable {
@@ -209,7 +218,7 @@ mod tests {
         let passwd = || {
             Some("root:x:0:0:root:/root:/bin/sh\nann:x:1000:1000:Ann,,,:/home/ann:/bin/bash\nbad\n".into())
         };
-        let set = |uid| Ids::Set { uid, gid: uid, host_uid: None };
+        let set = |uid| Ids::Set { uid, gid: uid, host: None };
         let of = |uid, inside| Account::resolve(&set(uid), &caller(), inside, passwd);
         assert_eq!(of(1000, false), Account { home: "/home/ann".into(), user: "ann".into() });
         assert_eq!(of(1001, false), Account { home: "/".into(), user: "1001".into() });

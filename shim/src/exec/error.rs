@@ -52,12 +52,16 @@ pub(crate) enum Step {
     Context,
     /// The host's processes out of reach.
     Apart,
+    /// The command out of their reach.
+    Shield,
     /// The filter of system calls.
     Seccomp,
     /// A copy of porthole that nothing inside can write to.
     SealImage,
     /// Descriptors.
     Descriptors,
+    /// The fork into the target's pid namespace.
+    Launch,
     /// The end of the command with porthole.
     DeathSignal,
     /// Waiting for the command.
@@ -87,9 +91,11 @@ impl Step {
             Self::NoNewPrivileges => "forbid new privileges",
             Self::Context => "set the security context",
             Self::Apart => "keep it apart from the host's processes",
+            Self::Shield => "keep others from tracing it",
             Self::Seccomp => "filter system calls",
             Self::SealImage => "protect porthole's own image",
             Self::Descriptors => "close file descriptors",
+            Self::Launch => "launch it in the pid namespace",
             Self::DeathSignal => "tie the command to porthole",
             Self::Wait => "wait for the command",
         }
@@ -117,9 +123,11 @@ impl Step {
             Self::NoNewPrivileges => "no_new_privileges",
             Self::Context => "security_context",
             Self::Apart => "apart",
+            Self::Shield => "shield",
             Self::Seccomp => "seccomp",
             Self::SealImage => "seal_image",
             Self::Descriptors => "descriptors",
+            Self::Launch => "launch",
             Self::DeathSignal => "death_signal",
             Self::Wait => "wait",
         }

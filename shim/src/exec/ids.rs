@@ -1,5 +1,6 @@
 //! Who the command runs as.
 
+use porthole_registry::bounded;
 use std::fmt;
 
 use rustix::fs::{Mode, OFlags};
@@ -28,9 +29,9 @@ pub(crate) enum Ids {
         uid: u32,
         /// As the command sees it.
         gid: u32,
-        /// As the host sees it, when the target's user namespace is joined.
+        /// Both as the host sees them, when the target's user namespace is joined.
         #[serde(skip_serializing_if = "Option::is_none")]
-        host_uid: Option<u32>,
+        host: Option<(u32, u32)>,
     },
 }
 
@@ -38,9 +39,9 @@ impl fmt::Display for Ids {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kept => f.write_str("the caller's, with its groups"),
-            Self::Set { uid, gid, host_uid } => {
+            Self::Set { uid, gid, host } => {
                 write!(f, "uid {uid}, gid {gid}, no supplementary groups")?;
-                host_uid.map_or(Ok(()), |host| write!(f, " (uid {host} on the host)"))
+                host.map_or(Ok(()), |(uid, gid)| write!(f, " (uid {uid}, gid {gid} on the host)"))
             }
         }
     }
@@ -65,18 +66,15 @@ impl Ids {
                 )
             };
             let host_uid = uids.outside(uid).ok_or_else(|| unmapped("uid", uid, "-S"))?;
-            gids.outside(gid).ok_or_else(|| unmapped("gid", gid, "-G"))?;
-            return Ok(Self::Set { uid, gid, host_uid: Some(host_uid) });
+            let host_gid = gids.outside(gid).ok_or_else(|| unmapped("gid", gid, "-G"))?;
+            return Ok(Self::Set { uid, gid, host: Some((host_uid, host_gid)) });
         }
-        let behind_sudo = |name: &str| {
-            let id = caller.variable(name)?.to_str()?.parse::<u32>().ok()?;
-            (caller.uid == 0 && id != 0).then_some(id)
-        };
+        let behind_sudo = Some(&caller.invoker).filter(|invoker| invoker.behind_sudo);
         let root = request.profile.base == Base::Sysadmin;
-        let uid = request.uid.or(root.then_some(0)).or_else(|| behind_sudo("SUDO_UID")).unwrap_or(NOBODY);
-        let gid =
-            request.gid.or((uid == 0).then_some(0)).or_else(|| behind_sudo("SUDO_GID")).unwrap_or(NOBODY);
-        Ok(Self::Set { uid, gid, host_uid: None })
+        let uid = request.uid.or(root.then_some(0)).or(behind_sudo.map(|user| user.uid)).unwrap_or(NOBODY);
+        let gid = request.gid.or((uid == 0).then_some(0)).or(behind_sudo.map(|user| user.gid));
+        let gid = gid.unwrap_or(NOBODY);
+        Ok(Self::Set { uid, gid, host: None })
     }
 
     /// The uid, when it is set.
@@ -87,11 +85,11 @@ impl Ids {
         }
     }
 
-    /// uid and gid, as the host numbers the first where the target does otherwise.
+    /// uid and gid, as the host numbers them.
     pub(crate) fn numbers(&self, kept: u32) -> (u32, u32) {
         match *self {
             Self::Kept => (kept, rustix::process::getegid().as_raw()),
-            Self::Set { uid, gid, host_uid } => (host_uid.unwrap_or(uid), gid),
+            Self::Set { uid, gid, host } => host.unwrap_or((uid, gid)),
         }
     }
 
@@ -99,8 +97,9 @@ impl Ids {
     pub(crate) fn as_root(&self) -> bool {
         match self {
             Self::Kept => true,
-            Self::Set { uid, gid, host_uid } => {
-                host_uid.unwrap_or(*uid) == 0 || (host_uid.is_none() && *gid == 0)
+            Self::Set { uid, gid, host } => {
+                let (uid, gid) = host.unwrap_or((*uid, *gid));
+                uid == 0 || gid == 0
             }
         }
     }
@@ -155,7 +154,8 @@ impl IdMap {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let map = rustix::fs::openat(&process.proc_dir, file, flags, Mode::empty())
             .map_err(Step::Inspect.failed(subject()))?;
-        std::io::read_to_string(std::fs::File::from(map))
+        bounded::read(&map, bounded::FACTS)
+            .and_then(bounded::utf8)
             .map(|text| Self::parse(&text))
             .map_err(Step::Inspect.failed(subject()))
     }
@@ -165,30 +165,29 @@ impl IdMap {
 mod tests {
     use super::*;
     use crate::exec::args::ExecArgs;
+    use crate::policy::Invoker;
 
-    fn caller(variables: &[(&str, &str)]) -> Caller {
-        Caller {
-            variables: variables.iter().map(|(n, v)| (n.into(), v.into())).collect(),
-            ..Caller::default()
-        }
+    fn caller(invoker: Option<(u32, u32)>) -> Caller {
+        let invoker = invoker.map(|(uid, gid)| Invoker { uid, gid, name: None, behind_sudo: true });
+        Caller { invoker: invoker.unwrap_or_default(), ..Caller::default() }
     }
 
     fn request(args: &ExecArgs) -> Request {
         Request::try_from(args).unwrap()
     }
 
-    fn ids(args: &ExecArgs, variables: &[(&str, &str)]) -> (u32, u32) {
-        match Ids::resolve(&request(args), &caller(variables), None).unwrap() {
+    fn ids(args: &ExecArgs, invoker: Option<(u32, u32)>) -> (u32, u32) {
+        match Ids::resolve(&request(args), &caller(invoker), None).unwrap() {
             Ids::Set { uid, gid, .. } => (uid, gid),
             Ids::Kept => panic!("kept"),
         }
     }
 
-    const SUDO: &[(&str, &str)] = &[("SUDO_UID", "1000"), ("SUDO_GID", "100")];
+    const SUDO: Option<(u32, u32)> = Some((1000, 100));
 
     #[test]
     fn root_becomes_nobody() {
-        assert_eq!(ids(&ExecArgs::default(), &[]), (NOBODY, NOBODY));
+        assert_eq!(ids(&ExecArgs::default(), None), (NOBODY, NOBODY));
     }
 
     #[test]
@@ -198,8 +197,11 @@ mod tests {
 
     #[test]
     fn root_behind_sudo_is_not_an_invoking_user() {
-        assert_eq!(ids(&ExecArgs::default(), &[("SUDO_UID", "0"), ("SUDO_GID", "0")]), (NOBODY, NOBODY));
-        assert_eq!(ids(&ExecArgs::default(), &[("SUDO_UID", "-1"), ("SUDO_GID", "x")]), (NOBODY, NOBODY));
+        let variables = [("SUDO_UID", "0"), ("SUDO_GID", "0")].map(|(n, v)| (n.into(), v.into()));
+        let invoker = Invoker::read(&variables).unwrap();
+        let caller = Caller { invoker, ..Caller::default() };
+        let ids = Ids::resolve(&request(&ExecArgs::default()), &caller, None).unwrap();
+        assert_eq!(ids, Ids::Set { uid: NOBODY, gid: NOBODY, host: None });
     }
 
     #[test]
@@ -222,8 +224,8 @@ mod tests {
         let of = |uid| {
             Ids::resolve(&request(&ExecArgs { uid, ..ExecArgs::default() }), &caller(SUDO), Some(&joined))
         };
-        assert_eq!(of(None).unwrap(), Ids::Set { uid: 0, gid: 0, host_uid: Some(100_000) });
-        assert_eq!(of(Some(33)).unwrap(), Ids::Set { uid: 33, gid: 0, host_uid: Some(100_033) });
+        assert_eq!(of(None).unwrap(), Ids::Set { uid: 0, gid: 0, host: Some((100_000, 100_000)) });
+        assert_eq!(of(Some(33)).unwrap(), Ids::Set { uid: 33, gid: 0, host: Some((100_033, 100_000)) });
         assert_eq!(of(Some(70_000)).unwrap_err().report().code, "ids");
     }
 

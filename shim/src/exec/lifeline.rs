@@ -13,7 +13,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
-use rustix::process::{PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal, setsid};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, setsid};
 
 use super::error::{ExecError, Step};
 use super::lsm::Context;
@@ -21,11 +21,16 @@ use crate::sys::{self, Fork};
 
 /// porthole's end. The command's has gone with its execve, so that only porthole's own end closes it.
 #[derive(Debug)]
-pub(crate) struct Lifeline(Option<OwnedFd>);
+pub(crate) struct Lifeline(Option<Watched>);
+
+#[derive(Debug)]
+struct Watched {
+    socket: OwnedFd,
+    watcher: Pid,
+}
 
 impl Lifeline {
-    /// Starts the other process, where one is needed: while children of this one are not yet in the target's pid
-    /// namespace.
+    /// Starts the other process, where one is needed.
     pub(crate) fn start(context: &Context, fork: bool) -> Result<Self, ExecError> {
         if !fork || !context.changes() {
             return Ok(Self(None));
@@ -35,7 +40,7 @@ impl Lifeline {
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
                 .map_err(failed)?;
         match sys::fork().map_err(Step::DeathSignal.failed("a process that watches"))? {
-            Fork::Parent(_) => Ok(Self(Some(ours))),
+            Fork::Parent(watcher) => Ok(Self(Some(Watched { socket: ours, watcher }))),
             Fork::Child => {
                 drop(ours);
                 // Nobody is there to be told of an error; the command is not started when its pidfd is not taken.
@@ -45,11 +50,16 @@ impl Lifeline {
         }
     }
 
-    /// In the process that becomes the command, before it does.
-    pub(crate) fn hand_over(&self) -> Result<(), ExecError> {
-        let Some(socket) = &self.0 else { return Ok(()) };
+    /// The other process, if there is one.
+    pub(crate) fn watcher(&self) -> Option<Pid> {
+        self.0.as_ref().map(|watched| watched.watcher)
+    }
+
+    /// Gives it the command: this process, before it becomes it, or a child that already is.
+    pub(crate) fn hand_over(&self, command: Pid) -> Result<(), ExecError> {
+        let Some(Watched { socket, .. }) = &self.0 else { return Ok(()) };
         let hand = || -> Result<(), Errno> {
-            let own = pidfd_open(getpid(), PidfdFlags::empty())?;
+            let own = pidfd_open(command, PidfdFlags::empty())?;
             let fds = [own.as_fd()];
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
             let mut ancillary = SendAncillaryBuffer::new(&mut space);

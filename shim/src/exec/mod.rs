@@ -13,10 +13,12 @@ mod dns;
 mod environment;
 mod error;
 mod ids;
+mod launcher;
 mod lifeline;
 mod lsm;
 mod namespaces;
 mod permission;
+mod pinned;
 mod places;
 mod plan;
 mod profiles;
@@ -24,6 +26,7 @@ mod pty;
 mod recording;
 mod seal;
 mod seccomp;
+mod shield;
 mod view;
 mod wait;
 
@@ -32,11 +35,14 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 pub(crate) use args::{ExecArgs, Request};
+pub(crate) use environment::Variable;
 pub(crate) use error::ExecError;
+pub(crate) use launcher::guest;
 pub(crate) use plan::{Caller, Plan};
 pub(crate) use profiles::run as list_profiles;
 
 use crate::audit::Log;
+use crate::policy::{Invoker, PodName};
 use error::Step;
 use recording::Recording;
 
@@ -45,8 +51,10 @@ use recording::Recording;
 pub(crate) struct Target {
     /// For messages: `shop/web-0/nginx`.
     pub(crate) label: String,
-    /// What it is to the policy and the log; nothing for what no record tells of.
+    /// What it is to the log; nothing for what no record tells of.
     pub(crate) identity: Identity,
+    /// Every pod that its namespaces and its process are of: each has to be allowed. Empty where the policy is not asked.
+    pub(crate) identities: Vec<PodName>,
     /// Name of the pin, for `/etc/netns/<pod>`; may be empty.
     pub(crate) pod: String,
     /// The network namespace, from a living member or the pin.
@@ -107,6 +115,27 @@ pub(crate) fn not_logged(error: std::io::Error) -> ExecError {
     Step::Audit.failed("/dev/log; the configuration says `audit.required`")(error)
 }
 
+/// Refuses what no rule would allow, whatever the target turns out to be: before anything is looked at on the caller's
+/// word. `words` are those of the target. Returns whether the policy is to be asked: not for root.
+pub(crate) fn ask_beforehand(words: &str, args: &ExecArgs, settings: &Settings) -> Result<bool, ExecError> {
+    let variables: Vec<_> = std::env::vars_os().collect();
+    if Invoker::read(&variables).is_ok_and(|invoker| invoker.is_root()) {
+        return Ok(false);
+    }
+    let caller = Caller::read(&settings.policy)?;
+    let request = Request::try_from(args)?;
+    let verdict = permission::ask_beforehand(&request, &caller);
+    if verdict.allowed {
+        return Ok(true);
+    }
+    let command = command::or_shell(&request.command, &caller);
+    let command: Vec<_> = command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    if !args.explain {
+        Log::beforehand(settings.audit.format, &caller, &request, words, &command, &verdict).refused();
+    }
+    Err(permission::refusal(&verdict, &caller, words, &request.profile.name, &command))
+}
+
 /// Runs the command of `args` in `target`, or explains what that would be. The status is the process exit status; an
 /// error's `report()` holds status, code, message and remedy.
 pub(crate) fn run(target: &Target, args: &ExecArgs, settings: &Settings) -> Result<u8, ExecError> {
@@ -137,7 +166,13 @@ pub(crate) fn run(target: &Target, args: &ExecArgs, settings: &Settings) -> Resu
     let mut log = Log::open(settings.audit.format, &caller, &request, target, &plan);
     if !plan.policy.allowed {
         log.refused();
-        return Err(permission::refusal(&plan, &caller));
+        return Err(permission::refusal(
+            &plan.policy,
+            &caller,
+            &plan.target,
+            &plan.profile.name,
+            &plan.command,
+        ));
     }
     if plan.hostile() {
         seal::image(&caller)?;

@@ -44,9 +44,9 @@ pub(crate) struct Join {
     pub(crate) inode: u64,
 }
 
-/// The namespaces to join, in the order of joining: pid before the fork, so that the child is inside; net next, with
-/// the caller's rights and before the mount view, whose `/sys` is that of the net namespace; the others in one call
-/// last, in which the kernel takes the user namespace first and checks against it.
+/// The namespaces to join, in the order of joining: net first, with the caller's rights and before the mount view, whose
+/// `/sys` is that of the net namespace; the others in one call, in which the kernel takes the user namespace first and
+/// checks against it. Of a pid namespace only children become members: [`super::launcher`] forks the one that does.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub(crate) struct Joins(pub Vec<Join>);
@@ -96,10 +96,9 @@ impl Joins {
             }
         }
         joins.sort_by_key(|join| match join.namespace {
-            NamespaceKind::Pid => 0,
-            NamespaceKind::Net => 1,
-            NamespaceKind::User => 2,
-            _ => 3,
+            NamespaceKind::Net => 0,
+            NamespaceKind::User => 1,
+            _ => 2,
         });
         Ok(Self(joins))
     }
@@ -124,14 +123,6 @@ impl Joins {
             .any(|namespace| self.has(namespace))
     }
 
-    /// Makes the children of this process members of the target's pid namespace.
-    pub(crate) fn join_pid(&self, target: &Target) -> Result<(), ExecError> {
-        match (&target.process, self.has(NamespaceKind::Pid)) {
-            (Some(process), true) => join_of(process, ThreadNameSpaceType::PROCESS_ID, "pid"),
-            _ => Ok(()),
-        }
-    }
-
     /// Joins the network namespace.
     pub(crate) fn join_net(&self, target: &Target) -> Result<(), ExecError> {
         if self.has(NamespaceKind::Net) {
@@ -143,12 +134,8 @@ impl Joins {
 
     /// Joins all that are left.
     pub(crate) fn join_others(&self, target: &Target) -> Result<(), ExecError> {
-        let others: Vec<_> = self
-            .0
-            .iter()
-            .map(|j| j.namespace)
-            .filter(|n| !matches!(n, NamespaceKind::Pid | NamespaceKind::Net))
-            .collect();
+        let others: Vec<_> =
+            self.0.iter().map(|j| j.namespace).filter(|n| *n != NamespaceKind::Net).collect();
         let flags = others.iter().fold(ThreadNameSpaceType::empty(), |flags, n| flags | flag(*n));
         match &target.process {
             Some(process) if !flags.is_empty() => {

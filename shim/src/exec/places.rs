@@ -1,17 +1,17 @@
-//! Directories that the command is given: its root, and where it starts.
+//! Directories that the command is given: its root, where it starts, where it may write. Each is opened once; its path is
+//! derived from the descriptor, since the words that led there may lead elsewhere by now.
 
-use std::os::fd::OwnedFd;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, openat, statat};
+use rustix::io::Errno;
 use serde::Serialize;
 
 use super::Target;
-use super::args::{Place, Request};
-use super::capabilities::Base;
+use super::args::Place;
 use super::error::{ExecError, Step};
-use super::plan::Caller;
-use super::view::{Contents, Hide};
 
 /// Where the command starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -35,64 +35,53 @@ impl Directory {
     }
 }
 
-/// Opens it; and its path, for people.
+/// A directory, and the path that the kernel has for it.
+#[derive(Debug)]
+pub(crate) struct OpenedDirectory {
+    /// Without links.
+    pub(crate) path: PathBuf,
+    /// `O_PATH`
+    pub(crate) fd: OwnedFd,
+}
+
+impl OpenedDirectory {
+    /// That of the host at `path`, relative to the caller's.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = openat(CWD, path, flags, Mode::empty())?;
+        Ok(Self { path: path_of(&fd)?, fd })
+    }
+}
+
+/// Where a directory is: from `/proc/self/fd`, and checked, since the kernel marks one that was removed in a way that
+/// looks like a name, and shows one outside of this root by a path that is not its own here.
+fn path_of(fd: &OwnedFd) -> io::Result<PathBuf> {
+    let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
+    let (named, opened) = (statat(CWD, &link, AtFlags::SYMLINK_NOFOLLOW)?, fstat(fd)?);
+    let is_it = (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino);
+    if link.is_absolute() && is_it { Ok(link) } else { Err(Errno::NOENT.into()) }
+}
+
+/// Opens the directory that an option names; its path is for people where it is the target's.
 pub(crate) fn open_place(
     place: &Place,
     target: &Target,
     link: &str,
     step: Step,
-) -> Result<(PathBuf, OwnedFd), ExecError> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+) -> Result<OpenedDirectory, ExecError> {
     match (place, &target.process) {
         (Place::Host(path), _) => {
-            let fd =
-                openat(CWD, path, flags, Mode::empty()).map_err(step.failed(path.display().to_string()))?;
-            let path = std::fs::canonicalize(path).map_err(step.failed(path.display().to_string()))?;
-            Ok((path, fd))
+            OpenedDirectory::open(path).map_err(step.failed(path.display().to_string()))
         }
         (Place::Target, Some(process)) => {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let fd = openat(&process.proc_dir, link, flags, Mode::empty())
                 .map_err(step.failed(format!("{link} of process {}", process.pid)))?;
-            Ok((PathBuf::from(format!("/proc/{}/{link}", process.pid)), fd))
+            Ok(OpenedDirectory { path: PathBuf::from(format!("/proc/{}/{link}", process.pid)), fd })
         }
         (Place::Target, None) => Err(step.refused(
             format!("no process of {} lives to take it from", target.label),
             "name a directory, or wait for a container to start",
         )),
     }
-}
-
-/// Where the command is to start.
-pub(crate) fn directory(
-    request: &Request,
-    target: &Target,
-    caller: &Caller,
-    entered: bool,
-    hidden: &[Hide],
-) -> Result<(Directory, OwnedFd), ExecError> {
-    let root = || {
-        openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(Step::WorkingDirectory.failed("/"))
-    };
-    let confined = request.profile.base != Base::Sysadmin;
-    let place = match (&request.working_directory, &caller.directory) {
-        (Some(place), _) => place.clone(),
-        (None, Some(path)) if !entered => Place::Host(path.clone()),
-        (None, _) => return Ok((Directory::Root, root()?)),
-    };
-    let (path, fd) = open_place(&place, target, "cwd", Step::WorkingDirectory)?;
-    Ok(match place {
-        _ if entered => (Directory::Opened(path), fd),
-        Place::Target => (Directory::Opened(path), fd),
-        Place::Host(_) if confined && !Contents::has(&path, hidden) => {
-            if request.working_directory.is_some() {
-                return Err(Step::WorkingDirectory.refused(
-                    format!("{} is not in the command's view of the host", path.display()),
-                    "name one that --explain does not list as hidden, outside /run and /sys, or use --profile sysadmin",
-                ));
-            }
-            (Directory::Root, root()?)
-        }
-        Place::Host(_) => (Directory::InView(path), fd),
-    })
 }

@@ -18,18 +18,20 @@ use super::args::Request;
 use super::bounds::Bounds;
 use super::capabilities::{Base, Capabilities, Sets};
 use super::command::{self, Command};
-use super::dns::Dns;
 use super::environment::{Account, Environment};
 use super::error::{ExecError, Step};
 use super::ids::{IdMap, Ids};
+use super::launcher;
 use super::lsm::Context;
 use super::namespaces::Joins;
 use super::permission;
-use super::places::{Directory, directory, open_place};
+use super::places::{Directory, OpenedDirectory, open_place};
 use super::profiles::Profile;
-use super::seccomp::Filter;
-use super::view::{Contents, Hide, View, is_mount_point};
+use super::seccomp::{Filter, Reach};
+use super::shield::Shield;
+use super::view::{Chosen, Question, View};
 use crate::policy::{Invoker, Verdict};
+use porthole_registry::bounded;
 use porthole_registry::hidden::Hidden;
 use porthole_registry::namespace::NamespaceKind;
 
@@ -40,8 +42,6 @@ pub(crate) struct Caller {
     pub(crate) uid: u32,
     /// The environment.
     pub(crate) variables: Vec<(OsString, OsString)>,
-    /// Where the caller is; `None` when that has no path any more.
-    pub(crate) directory: Option<PathBuf>,
     /// Whether stdin and stdout are terminals.
     pub(crate) interactive: bool,
     /// Permitted capabilities.
@@ -63,7 +63,6 @@ impl Caller {
             invoker,
             policy: policy.to_owned(),
             variables,
-            directory: std::env::current_dir().ok(),
             interactive: isatty(stdin()) && isatty(stdout()),
             available: Capabilities::permitted()?,
         })
@@ -101,6 +100,8 @@ pub(crate) struct Plan {
     pub(crate) bounds: Bounds,
     /// The host's processes.
     pub(crate) processes: Apart,
+    /// Those that would trace it.
+    pub(crate) shield: Shield,
     /// System calls.
     pub(crate) seccomp: Filter,
     /// The security module's context.
@@ -130,7 +131,9 @@ pub(crate) struct Opened {
     /// `-r`
     pub(crate) root: Option<OwnedFd>,
     /// The directory to start in, or to show.
-    pub(crate) directory: OwnedFd,
+    pub(crate) directory: OpenedDirectory,
+    /// Those that the command may write to.
+    pub(crate) writable: Vec<OpenedDirectory>,
     /// Ready to execute.
     pub(crate) command: Command,
     /// Ready to be put in force.
@@ -155,44 +158,53 @@ impl Plan {
         let available = if maps.is_some() { every_capability() } else { caller.available };
         // The whole host's processes are not what the profile is for; whoever wants them names the capability.
         let tracing = Capabilities::of(Capability::CAP_SYS_PTRACE).minus(request.add);
-        let over_the_host = request.profile.base == Base::Trace && !namespaces.has_other(NamespaceKind::Pid);
+        // Without a fork it stays outside of the pid namespace that its children are born in.
+        let other_processes = request.fork && namespaces.has_other(NamespaceKind::Pid);
+        let over_the_host = request.profile.base == Base::Trace && !other_processes;
         let drop = if over_the_host { request.drop.union(tracing) } else { request.drop };
         let capabilities = Sets::resolve(&request.profile, request.add, drop, available)?;
         let inside = namespaces.has(NamespaceKind::Mnt) || maps.is_some();
-        let account = Account::resolve(&ids, caller, inside, || std::fs::read_to_string("/etc/passwd").ok());
+        let account =
+            Account::resolve(&ids, caller, inside, || bounded::text("/etc/passwd", bounded::LISTS).ok());
         let environment = Environment::resolve(caller, &account, &target.label, &request.variables);
         let words = command::or_shell(&request.command, caller);
         let root =
             request.root.as_ref().map(|place| open_place(place, target, "root", Step::Root)).transpose()?;
-        let entered = namespaces.has(NamespaceKind::Mnt) || root.is_some();
         let as_root = ids.as_root()
             || request.gid.is_some()
             || !capabilities.permitted.disjoint(Capabilities::PAST_PERMISSIONS);
-        let hidden = if entered || request.profile.base == Base::Sysadmin {
-            Vec::new()
-        } else {
-            let of_profile = request.profile.hide.iter().map(PathBuf::as_path);
-            Contents::hidden(hidden.paths(as_root).chain(of_profile))?
+        let programs = programs(&words, &environment);
+        let question = Question {
+            request,
+            target,
+            namespaces: &namespaces,
+            has_root: root.is_some(),
+            as_root,
+            ids: &ids,
+            account: &account,
+            programs: &programs,
+            hidden,
         };
-        let (working_directory, directory) = directory(request, target, caller, entered, &hidden)?;
-        let view = if entered {
-            View::Entered
-        } else {
-            let programs = programs(&words, &environment);
-            view(request, target, &namespaces, as_root, &working_directory, &programs, hidden)?
+        let Chosen { view, working_directory, directory, writable } = question.choose()?;
+        let base = request.profile.base;
+        let processes = Apart::resolve(base, other_processes, &namespaces, &capabilities);
+        let reach = Reach {
+            ipc: namespaces.has_other(NamespaceKind::Ipc),
+            unix: processes.leaves_unix_sockets(base, &namespaces),
         };
         let mut plan = Self {
             target: target.label.clone(),
             policy: Verdict::root(),
-            root: root.as_ref().map(|(path, _)| path.clone()),
+            root: root.as_ref().map(|root| root.path.clone()),
             working_directory,
             view,
             profile: request.profile.clone(),
-            processes: Apart::resolve(request.profile.base, &namespaces, &capabilities),
+            processes,
+            shield: Shield::resolve(base, &namespaces, &capabilities),
             capabilities,
             ids,
             bounds: Bounds::resolve(request, target)?,
-            seccomp: Filter::resolve(request.profile.base, capabilities.permitted),
+            seccomp: Filter::resolve(request.profile.base, capabilities.permitted, reach),
             context: Context::resolve(request, target)?,
             no_new_privileges: true,
             terminal: caller.interactive && request.fork && !request.detach,
@@ -205,17 +217,25 @@ impl Plan {
             environment,
         };
         let mut command = Command::new(&words, &plan.environment)?;
-        plan.policy = permission::ask(request, target, caller, &plan, &words)?;
+        plan.policy = permission::ask(request, target, caller, &plan, &words, &writable)?;
         if let Some(program) = &plan.policy.program {
             command.pin(program)?;
         }
+        if plan.launches() {
+            launcher::can_be_found()?;
+        }
         let filter = plan.seccomp.compile()?;
-        Ok((plan, Opened { root: root.map(|(_, fd)| fd), directory, command, filter }))
+        Ok((plan, Opened { root: root.map(|root| root.fd), directory, writable, command, filter }))
     }
 
     /// Whether it is to be kept from anything.
     pub(crate) fn confined(&self) -> bool {
         self.profile.base != Base::Sysadmin
+    }
+
+    /// Whether the command is born in another pid namespace than porthole's.
+    pub(crate) fn launches(&self) -> bool {
+        self.fork && self.namespaces.has_other(NamespaceKind::Pid)
     }
 
     /// Whether what is inside could reach for porthole's own image.
@@ -228,42 +248,11 @@ fn every_capability() -> Capabilities {
     caps::all().into_iter().map(Capabilities::of).fold(Capabilities::NONE, Capabilities::union)
 }
 
-/// Directories that the command may be in.
+/// Directories that the command may be in, where they really are. One that is missing is left out.
 fn programs(words: &[OsString], environment: &Environment) -> Vec<PathBuf> {
     let named = words.first().map(Path::new).and_then(Path::parent).map(Path::to_owned);
-    std::env::split_paths(environment.path()).chain(named).collect()
-}
-
-/// `as_root`: permissions do not keep the command from what is root's.
-fn view(
-    request: &Request,
-    target: &Target,
-    namespaces: &Joins,
-    as_root: bool,
-    directory: &Directory,
-    programs: &[PathBuf],
-    hidden: Vec<Hide>,
-) -> Result<View, ExecError> {
-    let net = namespaces.has(NamespaceKind::Net);
-    let dns = if net { Dns::resolve(target)? } else { Dns::default() };
-    let procfs = namespaces.has(NamespaceKind::Pid);
-    if request.profile.base == Base::Sysadmin {
-        return Ok(View::Host(Contents {
-            trees: Vec::new(),
-            hidden,
-            sysfs: net,
-            procfs,
-            small_dev: false,
-            etc_merged: false,
-            dns,
-        }));
-    }
-    // Root without capabilities still owns the disks' device files.
-    let small_dev = as_root;
-    let trees = Contents::trees(directory.in_view(), programs, procfs, small_dev, is_mount_point);
-    let in_etc = |name: &str| std::fs::symlink_metadata(Path::new("/etc").join(name)).is_ok();
-    let etc_merged = !dns.overlays.iter().all(|overlay| in_etc(&overlay.name));
-    Ok(View::Confined(Contents { trees, hidden, sysfs: net, procfs, small_dev, etc_merged, dns }))
+    let all = std::env::split_paths(environment.path()).chain(named).filter(|path| path.is_absolute());
+    all.filter_map(|path| std::fs::canonicalize(path).ok()).collect()
 }
 
 impl fmt::Display for Plan {
@@ -288,6 +277,7 @@ impl fmt::Display for Plan {
         writeln!(f, "ids          {}", self.ids)?;
         writeln!(f, "bounds       {}", self.bounds)?;
         writeln!(f, "processes    {}", self.processes)?;
+        writeln!(f, "             {}", self.shield)?;
         writeln!(f, "system calls {}", self.seccomp)?;
         writeln!(f, "context      {}", self.context)?;
         writeln!(f, "privileges   no new ones; read back")?;
@@ -310,26 +300,28 @@ impl fmt::Display for Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exec::dns::{Overlay, Source};
+    use crate::exec::dns::{Dns, Overlay, Source};
     use crate::exec::namespaces::Join;
+    use crate::exec::view::{Contents, Hide, Root};
 
     fn plan() -> Plan {
         let caller = Caller { variables: vec![("TERM".into(), "xterm".into())], ..Caller::default() };
         let account = Account { home: "/".into(), user: "nobody".into() };
         let overlay = Overlay { name: "hosts".into(), source: Source::Process, content: b"secret".to_vec() };
         let dns = Dns { overlays: vec![overlay], notes: vec!["/etc/hostname stays the host's".into()] };
-        let trees = Contents::trees(Path::new("/srv"), &[], false, false, |point| point == Path::new("/dev"));
+        let trees = Contents::trees(Path::new("/srv"), &[], &[], |point| point == Path::new("/usr"));
         Plan {
             target: "shop/web-0".into(),
             policy: Verdict::root(),
             record: None,
             namespaces: Joins(vec![Join { namespace: NamespaceKind::Net, inode: 42 }]),
             view: View::Confined(Contents {
+                root: Root::Host,
                 trees,
+                links: Vec::new(),
                 hidden: vec![Hide { path: "/var/lib/kubelet".into(), directory: true }],
                 sysfs: true,
                 procfs: false,
-                small_dev: false,
                 etc_merged: false,
                 dns,
             }),
@@ -337,8 +329,9 @@ mod tests {
             working_directory: Directory::InView("/srv".into()),
             profile: Base::General.into(),
             capabilities: Sets::exactly(Base::General.capabilities()),
-            ids: Ids::Set { uid: 1000, gid: 100, host_uid: None },
+            ids: Ids::Set { uid: 1000, gid: 100, host: None },
             bounds: Bounds::default(),
+            shield: Shield::Capabilities,
             processes: Apart::On { signals: true, abstract_sockets: false },
             seccomp: Filter::Off,
             context: Context::None { reason: "no security module is active".into() },
@@ -359,7 +352,7 @@ mod tests {
             "target       shop/web-0\n\
              policy       allowed: root may do everything\n\
              namespaces   net:[42]\n\
-             mounts       private; the host's, read-only and nosuid: / /dev; writable, nosuid, nodev: /tmp /srv; /run empty; hidden: /var/lib/kubelet; /sys of the target\n             \
+             mounts       private; the host's, read-only and nosuid: / /usr; writable, nosuid, nodev: /tmp /srv; /run empty; /dev with null, zero, full, random, urandom, tty, pts; hidden: /var/lib/kubelet; /sys of the target\n             \
                           /etc/hosts from the target's file system\n             \
                           /etc/hostname stays the host's\n\
              directory    /srv\n\
@@ -368,7 +361,8 @@ mod tests {
              ids          uid 1000, gid 100, no supplementary groups\n\
              bounds       no cgroup of its own: no limit on processes, memory or cpu\n             \
                           no core dumps, OOM score 500 or more\n\
-             processes    apart from the host's: looks into none, signals none\n\
+             processes    apart from the host's: looks into none, signals none\n             \
+                          not traced by others of its user: they lack its capabilities\n\
              system calls all: the profile has no filter\n\
              context      none: no security module is active\n\
              privileges   no new ones; read back\n\

@@ -3,9 +3,9 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Gid, Mode, OFlags, Uid, fchmod, fchown, fcntl_setfl};
+use rustix::fs::{Gid, Mode, OFlags, Uid, fchmod, fchown, fcntl_setfl, openat};
 use rustix::io::Errno;
-use rustix::process::{Pid, ioctl_tiocsctty, setsid};
+use rustix::process::{Pid, ioctl_tiocsctty};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stderr, stdin, stdout};
 use rustix::termios::{
@@ -34,10 +34,20 @@ pub(crate) struct Pty {
 pub(crate) struct Slave(OwnedFd);
 
 impl Pty {
-    pub(crate) fn open(recording: Option<Recording>) -> Result<(Self, Slave), ExecError> {
+    /// On the devpts `own`, or on the host's: what is on the host's is seen beside the terminals of others.
+    pub(crate) fn open(
+        own: Option<BorrowedFd<'_>>,
+        recording: Option<Recording>,
+    ) -> Result<(Self, Slave), ExecError> {
         let open = || -> io::Result<(Self, Slave)> {
             let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-            let master = openpt(flags)?;
+            let master = match own {
+                Some(devpts) => {
+                    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+                    openat(devpts, "ptmx", flags, Mode::empty())?
+                }
+                None => openpt(flags)?,
+            };
             unlockpt(&master)?;
             let slave = ioctl_tiocgptpeer(&master, flags)?;
             let before = tcgetattr(stdin())?;
@@ -173,16 +183,13 @@ fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) {
 }
 
 impl Slave {
-    /// Makes it the controlling terminal of a new session, and stdin, stdout and stderr of this process; a stderr that
-    /// is not a terminal stays what it is.
-    pub(crate) fn become_terminal(&self, ids: &Ids) -> Result<(), ExecError> {
+    /// Makes it stdin, stdout and stderr of this process; a stderr that is not a terminal stays what it is.
+    pub(crate) fn become_stdio(&self, ids: &Ids) -> Result<(), ExecError> {
         let become_it = || -> io::Result<()> {
             let redirect = isatty(stderr());
-            setsid()?;
-            ioctl_tiocsctty(&self.0)?;
-            if let Ids::Set { uid, gid, host_uid } = *ids {
-                let owner = Uid::from_raw(host_uid.unwrap_or(uid));
-                fchown(&self.0, Some(owner), host_uid.is_none().then(|| Gid::from_raw(gid)))?;
+            if let Ids::Set { uid, gid, host } = *ids {
+                let (uid, gid) = host.unwrap_or((uid, gid));
+                fchown(&self.0, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
                 fchmod(&self.0, Mode::from_raw_mode(0o600))?;
             }
             dup2_stdin(&self.0)?;
@@ -193,5 +200,10 @@ impl Slave {
             Ok(())
         };
         become_it().map_err(Step::Terminal.failed("the command's"))
+    }
+
+    /// Makes it the controlling terminal of this process, which begins a session.
+    pub(crate) fn become_controlling(&self) -> Result<(), ExecError> {
+        ioctl_tiocsctty(&self.0).map_err(Step::Terminal.failed("the controlling one"))
     }
 }

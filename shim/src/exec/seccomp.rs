@@ -19,7 +19,9 @@ use serde::{Serialize, Serializer};
 use super::capabilities::{Base, Capabilities};
 use super::error::{ExecError, Step};
 use calls::{Call, GROUPS, Group, Rule};
-use condition::{Condition, Error};
+use condition::{
+    Condition, Error, FAMILIES, FAMILIES_AND_PACKET, FAMILIES_AND_PACKET_NOT_UNIX, FAMILIES_NOT_UNIX,
+};
 use layout::{Verdict, assemble};
 
 /// The filter, as data.
@@ -38,16 +40,27 @@ pub(crate) struct List {
     profile: Base,
     /// It may open packet sockets.
     raw: bool,
+    /// What else it may reach.
+    reach: Reach,
+}
+
+/// What is reached by system calls alone, past every file and capability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reach {
+    /// System V and POSIX IPC: the IPC namespace is not the host's.
+    pub(crate) ipc: bool,
+    /// Sockets of the Unix domain: what has an abstract name is the target's, or out of reach.
+    pub(crate) unix: bool,
 }
 
 impl Filter {
     /// That of a profile, for a command with `capabilities`.
-    pub(crate) fn resolve(profile: Base, capabilities: Capabilities) -> Self {
+    pub(crate) fn resolve(profile: Base, capabilities: Capabilities, reach: Reach) -> Self {
         match profile {
             Base::Sysadmin => Self::Off,
             _ => {
                 let raw = capabilities.contains(Capabilities::of(Capability::CAP_NET_RAW));
-                Self::On(List { profile, raw })
+                Self::On(List { profile, raw, reach })
             }
         }
     }
@@ -66,11 +79,21 @@ impl List {
         match group.rule {
             Rule::Allow => Verdict::Allow,
             Rule::If(condition) => Verdict::If(condition),
-            Rule::IfOrRaw(usual, wider) => Verdict::If(if self.raw { wider } else { usual }),
+            Rule::Family => Verdict::If(self.families()),
             Rule::IfOrTrace(usual, wider) => Verdict::If(if tracing { wider } else { usual }),
             Rule::Trace if tracing => Verdict::Allow,
-            Rule::Trace | Rule::Deny => Verdict::Deny(Error::Eperm),
+            Rule::OwnIpc if self.reach.ipc => Verdict::Allow,
+            Rule::Trace | Rule::OwnIpc | Rule::Deny => Verdict::Deny(Error::Eperm),
             Rule::Missing => Verdict::Deny(Error::Enosys),
+        }
+    }
+
+    fn families(self) -> &'static Condition {
+        match (self.raw, self.reach.unix) {
+            (true, true) => &FAMILIES_AND_PACKET,
+            (true, false) => &FAMILIES_AND_PACKET_NOT_UNIX,
+            (false, true) => &FAMILIES,
+            (false, false) => &FAMILIES_NOT_UNIX,
         }
     }
 
@@ -123,8 +146,10 @@ impl fmt::Display for Filter {
         let Self::On(list) = self else { return f.write_str("all: the profile has no filter") };
         let (allowed, conditions) = (list.names(Verdict::Allow).len(), list.conditions());
         let by_argument: Vec<_> = conditions.iter().map(|(name, _)| *name).collect();
-        let families = if list.raw { "unix inet inet6 netlink packet" } else { "unix inet inet6 netlink" };
+        let unix = if list.reach.unix { "unix " } else { "" };
+        let packet = if list.raw { " packet" } else { "" };
         let tracing = if list.profile == Base::Trace { "" } else { " tracing," };
+        let ipc = if list.reach.ipc { "" } else { " System V and POSIX IPC," };
         writeln!(
             f,
             "list {}: {allowed}, and by argument {}; read back",
@@ -133,9 +158,9 @@ impl fmt::Display for Filter {
         )?;
         writeln!(
             f,
-            "             EPERM for all others: namespaces, mounts,{tracing} bpf, keys, io_uring, modules, …"
+            "             EPERM for all others: namespaces, mounts,{tracing}{ipc} bpf, keys, io_uring, modules, …"
         )?;
-        writeln!(f, "             sockets: {families}")?;
+        writeln!(f, "             sockets: {unix}inet inet6 netlink{packet}")?;
         write!(f, "             other architectures than {}: killed", std::env::consts::ARCH)
     }
 }

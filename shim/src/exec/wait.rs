@@ -1,5 +1,6 @@
 //! Waiting for the command: its signals, its terminal, its end.
 
+use porthole_registry::bounded;
 use std::io::{PipeReader, Read};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -14,6 +15,8 @@ use rustix::process::{
 use rustix::stdio::stdin;
 
 use super::error::{ExecError, FAILED, Report, Step};
+use super::launcher::Launched;
+use super::lifeline::Lifeline;
 use super::pty::Pty;
 use crate::sys;
 
@@ -63,9 +66,36 @@ impl Signals {
     }
 }
 
+/// What porthole waits for: the command, or first the launcher that starts it.
+pub(crate) struct Awaited<'a> {
+    /// A child of this process.
+    pub(crate) child: Pid,
+    /// Set while that is the launcher.
+    pub(crate) launched: Option<Launched<'a>>,
+    /// What ends the command with this process.
+    pub(crate) lifeline: &'a Lifeline,
+}
+
+impl Awaited<'_> {
+    /// Whether it has ended, and how. The end of a launcher that has done its work is the beginning of the command.
+    fn ended(&mut self) -> Result<Option<WaitStatus>, ExecError> {
+        let Some(status) = ended(self.child)? else { return Ok(None) };
+        let Some(launched) = &self.launched else { return Ok(Some(status)) };
+        if status.exit_status() == Some(i32::from(FAILED)) {
+            // It never became a launcher, and has reported why.
+            return Ok(Some(status));
+        }
+        self.child = launched.command(status)?;
+        self.launched = None;
+        self.lifeline.hand_over(self.child)?;
+        // Its end may be what the signal was about.
+        ended(self.child)
+    }
+}
+
 /// Until the command has ended; then its status, or what kept it from starting.
 pub(crate) fn supervise(
-    child: Pid,
+    mut child: Awaited<'_>,
     mut pty: Option<Pty>,
     signals: &Signals,
     from_child: PipeReader,
@@ -76,9 +106,9 @@ pub(crate) fn supervise(
         pty.make_raw()?;
     }
     let status = loop {
-        wait_for_events(child, signals, pty.as_mut(), end.left())?;
-        end.act(child)?;
-        if let Some(status) = handle_signals(child, signals, pty.as_mut())? {
+        wait_for_events(child.child, signals, pty.as_mut(), end.left())?;
+        end.act(child.child)?;
+        if let Some(status) = handle_signals(&mut child, signals, pty.as_mut())? {
             break status;
         }
     };
@@ -197,7 +227,7 @@ fn wait_for_events(
 /// Whether the process neither ignores nor handles SIGTSTP: a shell at its prompt does, and editors do.
 fn takes_sigtstp_as_it_is(child: Pid) -> bool {
     let status =
-        std::fs::read_to_string(format!("/proc/{}/status", child.as_raw_nonzero())).unwrap_or_default();
+        bounded::text(format!("/proc/{}/status", child.as_raw_nonzero()), bounded::FACTS).unwrap_or_default();
     let has = |field: &str| {
         let set = status.lines().find_map(|line| line.strip_prefix(field));
         set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok())
@@ -232,15 +262,20 @@ fn poll_all(fds: &mut [PollFd<'_>], left: Option<Duration>) -> Result<(), ExecEr
     }
 }
 
-fn handle_signals(child: Pid, signals: &Signals, mut pty: Option<&mut Pty>) -> Result<Option<u8>, ExecError> {
+fn handle_signals(
+    awaited: &mut Awaited<'_>,
+    signals: &Signals,
+    mut pty: Option<&mut Pty>,
+) -> Result<Option<u8>, ExecError> {
     while let Some(info) = signals.fd.read_signal().map_err(Step::Wait.failed("signalfd"))? {
         let Ok(number) = i32::try_from(info.ssi_signo) else { continue };
         if number == libc::SIGCHLD {
-            if let Some(status) = ended(child)? {
+            if let Some(status) = awaited.ended()?.and_then(status_of) {
                 return Ok(Some(status));
             }
             continue;
         }
+        let child = awaited.child;
         if number == libc::SIGTSTP {
             stop_with(child, pty.as_deref_mut())?;
             continue;
@@ -276,9 +311,9 @@ fn handle_signals(child: Pid, signals: &Signals, mut pty: Option<&mut Pty>) -> R
     Ok(None)
 }
 
-fn ended(child: Pid) -> Result<Option<u8>, ExecError> {
+fn ended(child: Pid) -> Result<Option<WaitStatus>, ExecError> {
     match waitpid(Some(child), WaitOptions::NOHANG) {
-        Ok(Some((_, status))) => Ok(status_of(status)),
+        Ok(Some((_, status))) => Ok(Some(status)),
         Ok(None) => Ok(None),
         Err(error) => Err(Step::Wait.failed("waitpid")(error)),
     }

@@ -10,6 +10,7 @@ use super::state::State;
 use super::tree::{Content, Tree, failed};
 use crate::exit::Exit;
 use crate::problem::Problem;
+use porthole_registry::bounded;
 use rustix::fs::{StatVfsMountFlags, statvfs};
 use std::path::{Component, Path, PathBuf};
 
@@ -186,7 +187,7 @@ fn same_bytes(a: &Content, b: &Content) -> bool {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Problem> {
-    std::fs::read(path).map_err(|e| failed("read", path, e))
+    bounded::file(path, super::tree::LARGEST).map_err(|e| failed("read", path, e))
 }
 
 /// Refuses a program that needs a dynamic loader: the runtime's mount namespace, or the host after an upgrade, may not

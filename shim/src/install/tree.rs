@@ -2,15 +2,15 @@
 //! node itself would.
 
 use crate::problem::Problem;
+use porthole_registry::bounded::Regular;
 use rustix::fd::OwnedFd;
 use rustix::fs::{self, Access, AtFlags, CWD, Mode, OFlags, ResolveFlags, StatVfsMountFlags};
 use rustix::io::Errno;
-use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 /// More than this is no file that is edited here; the largest are binaries.
-const LARGEST: u64 = 64 << 20;
+pub(crate) const LARGEST: u64 = 64 << 20;
 /// Where programs are, in the order in which service managers look.
 const PROGRAM_DIRS: [&str; 6] =
     ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
@@ -134,19 +134,13 @@ impl Tree {
     pub(crate) fn read(&self, path: &Path) -> Result<Option<Content>, Problem> {
         let place = self.locate(path)?;
         let fail = |e: std::io::Error| Problem::failed(format!("read {}: {e}", path.display()));
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file = match fs::openat(CWD, &place, flags, Mode::empty()) {
-            Ok(fd) => std::fs::File::from(fd),
-            Err(Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(fail(errno.into())),
+        let file = match Regular::open(CWD, &place, OFlags::NOFOLLOW) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(fail(error)),
         };
-        let metadata = file.metadata().map_err(fail)?;
-        if !metadata.is_file() || metadata.len() > LARGEST {
-            return Err(fail(std::io::Error::other("no regular file, or larger than any that belongs here")));
-        }
-        let mut bytes = Vec::new();
-        file.take(LARGEST).read_to_end(&mut bytes).map_err(fail)?;
-        Ok(Some(Content::File { bytes, mode: metadata.mode() & 0o7777 }))
+        let bytes = file.read(LARGEST).map_err(fail)?;
+        Ok(Some(Content::File { bytes, mode: file.stat().st_mode & 0o7777 }))
     }
 
     /// What is at `path`, a link being a link.

@@ -1,7 +1,7 @@
 //! What is asked of the policy, and what the asker needs to be allowed by name.
 
-use super::language::{Program, Query, User};
-use super::{Need, Verdict, decide};
+use super::language::{PodName, Policy, Program, Query, User};
+use super::{Need, Verdict, by_rules, decide};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -12,28 +12,53 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) user: User,
-    pub(crate) namespace: Option<String>,
-    pub(crate) pod: Option<String>,
+    /// `None` before the target is looked at.
+    pub(crate) target: Option<Names>,
     pub(crate) profile: String,
-    pub(crate) program: Program,
-    pub(crate) arguments: Vec<String>,
+    /// The program and its arguments; `None` before they are looked for.
+    pub(crate) command: Option<(Program, Vec<String>)>,
     pub(crate) needs: BTreeSet<Need>,
+    /// Directories of the host that root's ids may write to, without links.
+    pub(crate) writable: Vec<PathBuf>,
+}
+
+/// Every name of a target. Each of them has to be allowed.
+#[derive(Clone, Debug)]
+pub(crate) struct Names {
+    /// What the user called it.
+    pub(crate) called: PodName,
+    /// Each pod that it is of.
+    pub(crate) all: Vec<PodName>,
 }
 
 impl Asked {
     /// The answer of the file at `path`.
     pub(crate) fn answer(&self, path: &Path) -> Verdict {
-        let Self { user, namespace, pod, profile, program, arguments, needs } = self;
-        let query = Query {
-            user,
-            namespace: namespace.as_deref(),
-            pod: pod.as_deref(),
-            profile,
-            program,
-            arguments,
-            needs: needs.clone(),
-        };
-        decide(path, &query)
+        decide(path, &self.user, |policy| self.answer_of(path, policy))
+    }
+
+    fn answer_of(&self, path: &Path, policy: &Policy) -> Verdict {
+        let Some(Names { called, all }) = &self.target else { return self.of_name(path, policy, None) };
+        let mut allowed: Option<Verdict> = None;
+        for name in if all.is_empty() { std::slice::from_ref(called) } else { all } {
+            let verdict = self.of_name(path, policy, Some(name));
+            if !verdict.allowed {
+                let identity = (all.len() > 1 || name != called).then(|| name.to_string());
+                return Verdict { identity, ..verdict };
+            }
+            // One that names commands binds, whichever else allows any.
+            allowed = Some(match allowed {
+                Some(first) => Verdict { program: first.program.clone().or(verdict.program), ..first },
+                None => verdict,
+            });
+        }
+        allowed.unwrap_or_else(|| self.of_name(path, policy, None))
+    }
+
+    fn of_name(&self, path: &Path, policy: &Policy, target: Option<&PodName>) -> Verdict {
+        let Self { user, profile, needs, writable, .. } = self;
+        let command = self.command.as_ref().map(|(program, arguments)| (program, arguments.as_slice()));
+        by_rules(path, policy, &Query { user, target, profile, command, needs, writable })
     }
 
     /// Who asks, as messages name them.

@@ -1,10 +1,9 @@
 //! `policy.toml` itself: read only if nobody but root can have written it.
 
 use super::language::{self, Policy};
+use porthole_registry::bounded;
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// More than this is no policy.
@@ -33,12 +32,7 @@ pub(crate) fn load(path: &Path) -> Result<Option<Policy>, String> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let stat = rustix::fs::stat(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     is_roots_alone(directory, stat.st_uid, stat.st_mode)?;
-    let mut bytes = Vec::new();
-    let read = File::from(file).take(MAX_BYTES + 1).read_to_end(&mut bytes);
-    read.map_err(|error| format!("{shown}: {error}"))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(format!("{shown}: it is larger than {MAX_BYTES} bytes"));
-    }
+    let bytes = bounded::read(&file, MAX_BYTES).map_err(|error| format!("{shown}: {error}"))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let line = error.as_bytes().iter().take(valid).filter(|&&b| b == b'\n').count() + 1;

@@ -6,9 +6,9 @@ mod language;
 mod show;
 mod who;
 
-pub(crate) use ask::{Asked, find_program};
+pub(crate) use ask::{Asked, Names, find_program};
 pub(crate) use file::beside;
-pub(crate) use language::{Need, Program};
+pub(crate) use language::{Need, PodName, Program};
 pub(crate) use show::{PolicyArgs, run};
 pub(crate) use who::{Accounts, Invoker};
 
@@ -25,6 +25,9 @@ pub(crate) struct Verdict {
     /// Which rule decided, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rule: Option<usize>,
+    /// The name of the target that was refused, where it has others or was called something else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) identity: Option<String>,
     /// Where that is: FILE:LINE.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) place: Option<String>,
@@ -53,7 +56,7 @@ impl Verdict {
     /// Without a rule.
     fn plain(allowed: bool, reason: impl Into<String>) -> Self {
         let reason = reason.into();
-        Self { allowed, rule: None, place: None, reason, program: None, missed: Vec::new() }
+        Self { allowed, rule: None, identity: None, place: None, reason, program: None, missed: Vec::new() }
     }
 
     /// For root: it could do all of it anyway.
@@ -70,6 +73,9 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.allowed { "allowed" } else { "refused" })?;
+        if let Some(identity) = &self.identity {
+            write!(f, " for {identity}")?;
+        }
         if let (Some(rule), Some(place)) = (self.rule, &self.place) {
             write!(f, " by rule {rule} ({place})")?;
         }
@@ -80,12 +86,12 @@ impl fmt::Display for Verdict {
 /// Groups whose members are root to sudo on the distributions that have them: Debian's, Fedora's, older Ubuntu's.
 const ADMINISTRATORS: [&str; 3] = ["sudo", "wheel", "admin"];
 
-/// Asks the file at `path`.
-fn decide(path: &Path, query: &Query<'_>) -> Verdict {
+/// Asks the file at `path`: `rules` is what there is to ask where there are rules.
+fn decide(path: &Path, user: &User, rules: impl FnOnce(&Policy) -> Verdict) -> Verdict {
     match file::load(path) {
-        Ok(Some(policy)) => by_rules(path, &policy, query),
+        Ok(Some(policy)) => rules(&policy),
         // They could have done all of it by `sudo -i`.
-        Ok(None) if ADMINISTRATORS.iter().any(|group| query.user.groups.contains(*group)) => Verdict::plain(
+        Ok(None) if ADMINISTRATORS.iter().any(|group| user.groups.contains(*group)) => Verdict::plain(
             true,
             "there is no policy, and the user's group may do everything by sudo".to_owned(),
         ),
@@ -111,6 +117,7 @@ fn by_rules(path: &Path, policy: &Policy, query: &Query<'_>) -> Verdict {
         Some((index, rule)) => Verdict {
             allowed: decision.allowed,
             rule: Some(index + 1),
+            identity: None,
             place: Some(format!("{}:{}", path.display(), rule.line)),
             reason: rule.reason.clone().unwrap_or_default(),
             program: decision.program,

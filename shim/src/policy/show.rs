@@ -1,18 +1,22 @@
 //! `porthole policy`: what the rules say, before somebody has to find out.
 
-use super::{Accounts, Asked, Missed, Need, Verdict, beside, file, find_program};
+use super::language::directory;
+use super::{Accounts, Asked, Missed, Names, Need, PodName, Program, Verdict, beside, file, find_program};
 use crate::exit::{Exit, ExitCode};
-use crate::inventory::{Inventory, Pod};
+use crate::inspect::netns_of;
+use crate::inventory::Inventory;
 use crate::output::{self, Format};
 use crate::problem::Problem;
 use crate::target::{Selector, Target};
 use porthole_registry::config::Config;
-use porthole_registry::namespace::{NamespaceId, NamespaceKind};
+use porthole_registry::namespace::NamespaceId;
+use porthole_registry::process::Process;
+use rustix::fd::OwnedFd;
 use rustix::fs::CWD;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// `porthole policy`
 #[derive(Debug, clap::Args)]
@@ -34,9 +38,13 @@ enum PolicyCommand {
         /// A profile
         #[arg(value_name = "PROFILE")]
         profile: String,
-        /// What else exec would be asked for: enter, cap-add, root, user, env, directory, context, host
+        /// What else exec would be asked for: enter, chroot, host-mount, cap-add, root, user, env, directory, context,
+        /// host, unbound
         #[arg(long, value_name = "WHAT", value_delimiter = ',')]
         with: Vec<Need>,
+        /// A directory of the host that exec would be asked to show writable, without links (repeatable)
+        #[arg(long, value_name = "DIR", value_parser = directory)]
+        writable: Vec<PathBuf>,
         /// The command and its arguments [default: /bin/sh]
         #[arg(trailing_var_arg = true, value_name = "CMD")]
         command: Vec<OsString>,
@@ -58,7 +66,7 @@ pub(crate) fn run(
     let path = beside(config_path);
     match args.command {
         PolicyCommand::Show => show(&path, format),
-        PolicyCommand::Check { user, target, profile, with, command } => {
+        PolicyCommand::Check { user, target, profile, with, writable, command } => {
             let named = named(&target, config)?;
             let accounts = Accounts::read();
             let user = accounts.named(&user).ok_or_else(|| {
@@ -68,19 +76,19 @@ pub(crate) fn run(
             let text = |word: &OsString| word.to_string_lossy().into_owned();
             let mut needs: BTreeSet<Need> = with.into_iter().collect();
             needs.extend(named.on_host_network.then_some(Need::Host));
-            let program = if needs.contains(&Need::Enter) {
-                super::Program::OfTarget(words.first().map(text).unwrap_or_default())
+            let without_view = [Need::Enter, Need::Chroot, Need::HostMount];
+            let program = if without_view.iter().any(|need| needs.contains(need)) {
+                Program::OfTarget(words.first().map(text).unwrap_or_default())
             } else {
                 find_program(words.first().map_or(OsStr::new(""), |w| w), PATH.as_ref(), None)
             };
             let asked = Asked {
                 user,
-                namespace: named.namespace,
-                pod: named.pod,
+                target: Some(named.names),
                 profile,
-                program,
-                arguments: words.iter().skip(1).map(text).collect(),
+                command: Some((program, words.iter().skip(1).map(text).collect())),
                 needs,
+                writable,
             };
             let verdict = if asked.user.uid == 0 { Verdict::root() } else { asked.answer(&path) };
             let command = words.iter().map(text).collect();
@@ -91,25 +99,42 @@ pub(crate) fn run(
 
 /// What the policy knows of a target.
 struct Named {
-    namespace: Option<String>,
-    pod: Option<String>,
+    names: Names,
     on_host_network: bool,
 }
 
 fn named(target: &str, config: &Config) -> Result<Named, Problem> {
-    let inventory = Inventory::read_for(target, config)?;
-    let of_pod = |pod: &Pod| Named {
-        namespace: pod.namespace.clone(),
-        pod: Some(pod.name.clone()),
-        on_host_network: pod.on_host_network,
+    let inventory = Inventory::read(config)?;
+    let called = |namespace: Option<&String>, pod: &str| PodName {
+        namespace: namespace.cloned(),
+        pod: Some(pod.to_owned()),
+    };
+    let named = |called, netns: &OwnedFd, process: Option<&Process>| {
+        let own = NamespaceId::at(CWD, Path::new("/proc/self/ns/net")).ok();
+        Ok(Named {
+            names: Names { called, all: inventory.identities(netns, process)? },
+            on_host_network: NamespaceId::of(netns).ok() == own,
+        })
     };
     match (inventory.resolve(target), Selector::parse(target)?) {
-        (Ok(Target::Pod(pod, _)), _) => Ok(of_pod(pod)),
-        (Ok(Target::Process(process)), _) => Ok(nameless(process.namespace(NamespaceKind::Net).ok())),
-        (Ok(Target::Netns(path)), _) => Ok(nameless(NamespaceId::at(CWD, &path).ok())),
-        (Err(_), Selector::Pod(namespace, pod) | Selector::Container(namespace, pod, _)) => {
-            Ok(Named { namespace: Some(namespace), pod: Some(pod), on_host_network: false })
+        (Ok(Target::Pod(pod, record)), _) => {
+            let name = called(pod.namespace.as_ref(), &pod.name);
+            let process = record.and_then(|record| inventory.process(record));
+            match inventory.open_netns(pod) {
+                Ok(netns) => named(name, &netns, process.as_ref()),
+                // It has ended: what it was called is all there is to ask for.
+                Err(_) => Ok(Named {
+                    names: Names { called: name, all: Vec::new() },
+                    on_host_network: pod.on_host_network,
+                }),
+            }
         }
+        (Ok(Target::Process(process)), _) => named(PodName::default(), &netns_of(&process)?, Some(&process)),
+        (Ok(Target::Netns(_, netns)), _) => named(PodName::default(), &netns, None),
+        (Err(_), Selector::Pod(namespace, pod) | Selector::Container(namespace, pod, _)) => Ok(Named {
+            names: Names { called: called(Some(&namespace), &pod), all: Vec::new() },
+            on_host_network: false,
+        }),
         (Err(mut problem), _) => {
             if problem.exit == Exit::NoTarget {
                 problem.remedy = Some("for a pod that does not exist yet: NAMESPACE/POD".to_owned());
@@ -117,12 +142,6 @@ fn named(target: &str, config: &Config) -> Result<Named, Problem> {
             Err(problem)
         }
     }
-}
-
-/// Something that no record tells of.
-fn nameless(netns: Option<NamespaceId>) -> Named {
-    let own = NamespaceId::at(CWD, Path::new("/proc/self/ns/net")).ok();
-    Named { namespace: None, pod: None, on_host_network: netns.is_none() || netns == own }
 }
 
 #[derive(Serialize)]
@@ -133,9 +152,11 @@ struct Answer<'a> {
     target: &'a str,
     namespace: Option<&'a str>,
     pod: Option<&'a str>,
+    also: &'a [String],
     profile: &'a str,
     command: Vec<String>,
     needs: &'a BTreeSet<Need>,
+    writable: &'a [PathBuf],
     #[serde(flatten)]
     verdict: &'a Verdict,
     not_matched: &'a [Missed],
@@ -149,17 +170,24 @@ fn report(
     format: Format,
 ) -> Result<ExitCode, Problem> {
     let who = asked.who();
+    let called = asked.target.as_ref().map(|names| &names.called);
+    let namespace = called.and_then(|called| called.namespace.as_deref());
+    let pod = called.and_then(|called| called.pod.as_deref());
+    let also = asked.target.iter().flat_map(|names| names.all.iter().filter(|name| **name != names.called));
+    let also: Vec<_> = also.map(ToString::to_string).collect();
     if format == Format::Json {
         output::print_json(&Answer {
             user: &who,
             uid: asked.user.uid,
             groups: &asked.user.groups,
             target,
-            namespace: asked.namespace.as_deref(),
-            pod: asked.pod.as_deref(),
+            namespace,
+            pod,
+            also: &also,
             profile: &asked.profile,
             command,
             needs: &asked.needs,
+            writable: &asked.writable,
             verdict,
             not_matched: &verdict.missed,
         })?;
@@ -173,9 +201,12 @@ fn report(
         );
         text += &format!(
             "  target   {target} (namespace {}, pod {})\n",
-            asked.namespace.as_deref().unwrap_or("-"),
-            asked.pod.as_deref().unwrap_or("-")
+            namespace.unwrap_or("-"),
+            pod.unwrap_or("-")
         );
+        for name in &also {
+            text += &format!("  also     {name}\n");
+        }
         text += &format!("  profile  {}\n  command  {}", asked.profile, command.join(" "));
         text += &verdict.program.as_ref().map(|p| format!(" ({})", p.display())).unwrap_or_default();
         text.push('\n');
@@ -208,6 +239,7 @@ fn show(path: &Path, format: Format) -> Result<ExitCode, Problem> {
         .map(|rule| {
             let who = rule.users.iter().cloned().chain(rule.groups.iter().map(|group| format!("%{group}")));
             let commands: Vec<_> = rule.commands.iter().map(|c| format!("{c:?}")).collect();
+            let writable: Vec<_> = rule.writable.iter().map(|path| path.display().to_string()).collect();
             vec![
                 rule.rule.to_string(),
                 rule.line.to_string(),
@@ -218,12 +250,24 @@ fn show(path: &Path, format: Format) -> Result<ExitCode, Problem> {
                 list(&rule.profiles),
                 if commands.is_empty() { "any".to_owned() } else { commands.join(",") },
                 output::or_dash(Some(rule.allow.join(","))),
+                output::or_dash(Some(writable.join(","))),
                 output::or_dash(rule.reason.as_ref()),
             ]
         })
         .collect();
-    let header =
-        ["RULE", "LINE", "EFFECT", "WHO", "NAMESPACES", "PODS", "PROFILES", "COMMANDS", "ALLOW", "REASON"];
+    let header = [
+        "RULE",
+        "LINE",
+        "EFFECT",
+        "WHO",
+        "NAMESPACES",
+        "PODS",
+        "PROFILES",
+        "COMMANDS",
+        "ALLOW",
+        "WRITABLE",
+        "REASON",
+    ];
     output::print(&output::table(&header, &rows))?;
     Ok(ExitCode::SUCCESS)
 }

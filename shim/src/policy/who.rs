@@ -1,9 +1,15 @@
 //! Who asks: the user behind sudo, or the caller, with the groups that the host's files give them.
 
 use super::language::User;
+use porthole_registry::bounded;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::fs;
+
+/// An id as sudo writes it. The largest number is none to the kernel: there it means that an id stays what it is.
+fn id(text: &str) -> Option<u32> {
+    let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|&id| is_number && id != u32::MAX)
+}
 
 /// Who started this.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,7 +25,8 @@ pub(crate) struct Invoker {
 }
 
 impl Invoker {
-    /// From this process. What sudo says is believed only where nobody but root could have said it.
+    /// From this process. What sudo says is believed only where nobody but root could have said it. This is the only
+    /// place where it is read.
     pub(crate) fn read(variables: &[(OsString, OsString)]) -> Result<Self, String> {
         let uid = rustix::process::getuid().as_raw();
         let gid = rustix::process::getgid().as_raw();
@@ -35,20 +42,20 @@ impl Invoker {
         }
         let number = |name: &str| match variable(name) {
             None => Ok(None),
-            Some(text) => match text.to_str().and_then(|text| text.parse::<u32>().ok()) {
+            Some(text) => match text.to_str().and_then(id) {
                 Some(id) => Ok(Some(id)),
                 None => Err(format!("{name} is {text:?}, which is no id")),
             },
         };
         match (number("SUDO_UID")?, number("SUDO_GID")?) {
-            (None | Some(0), _) => Ok(Self { name: Some("root".to_owned()), ..own }),
-            (Some(uid), gid) => Ok(Self {
+            (None, None) | (Some(0), _) => Ok(Self { name: Some("root".to_owned()), ..own }),
+            (Some(uid), Some(gid)) => Ok(Self {
                 uid,
-                // Without one, a group that nobody is in.
-                gid: gid.unwrap_or(u32::MAX),
+                gid,
                 name: variable("SUDO_USER").and_then(OsStr::to_str).map(str::to_owned),
                 behind_sudo: true,
             }),
+            _ => Err("of SUDO_UID and SUDO_GID one is set, and sudo sets both".to_owned()),
         }
     }
 
@@ -79,7 +86,9 @@ impl Accounts {
     /// The host's; a file that cannot be read knows nobody.
     pub(crate) fn read() -> Self {
         let read = |path: &str| {
-            fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+            bounded::file(path, bounded::LISTS)
+                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+                .unwrap_or_default()
         };
         Self { passwd: read("/etc/passwd"), group: read("/etc/group") }
     }
@@ -157,11 +166,13 @@ mod tests {
 
     #[test]
     fn what_sudo_cannot_have_said_is_nobody_and_not_root() {
-        for text in ["", "-1", "ann", "0x0", "4294967296", " 0"] {
+        for text in ["", "-1", "ann", "0x0", "4294967295", "4294967296", " 0", "+0", "+1000", "1000 "] {
             assert!(invoker(0, &[("SUDO_UID", text)]).is_err(), "{text:?}");
         }
         assert!(invoker(0, &[("SUDO_UID", "1000"), ("SUDO_GID", "x")]).is_err());
-        assert_ne!(invoker(0, &[("SUDO_UID", "1000")]).unwrap().gid, 0);
+        assert!(invoker(0, &[("SUDO_UID", "1000"), ("SUDO_GID", "4294967295")]).is_err());
+        assert!(invoker(0, &[("SUDO_GID", "100")]).is_err());
+        assert!(invoker(0, &[("SUDO_UID", "1000")]).is_err());
     }
 
     fn accounts() -> Accounts {

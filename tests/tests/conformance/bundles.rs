@@ -42,7 +42,7 @@ fn config_is_truncated(node: &Node, runtime: Runtime) {
 
 fn config_is_huge(node: &Node, runtime: Runtime) {
     let spoil = "truncate -s 67108864 config.json";
-    starts_with_spoilt_config(node, runtime, spoil, &["too large", "File too large"]);
+    starts_with_spoilt_config(node, runtime, spoil, &["is larger than"]);
 }
 
 fn config_is_not_json(node: &Node, runtime: Runtime) {

@@ -88,7 +88,8 @@ fn without_setpcap_nothing_runs(node: &Node) {
     requires!(setpriv);
     let container = web_0(node);
     let ran = work(node).join("ran");
-    for profile in ["restricted", "general", "sysadmin"] {
+    // restricted reduces its capabilities in a user namespace of porthole's, in which it has this one.
+    for profile in ["general", "trace", "sysadmin"] {
         let words = ["--profile", profile, "web-0", "--", "touch", ran.to_str().unwrap()];
         let outcome = exec_under(&["setpriv", "--bounding-set", "-setpcap", "--"], &words);
         assert_eq!(outcome.status.code(), Some(125), "{profile}: {outcome:?}");

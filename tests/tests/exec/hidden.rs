@@ -24,18 +24,26 @@ fn shows(options: &[&str], path: &str) -> bool {
 
 fn engines_state_and_tokens_are_hidden_and_keys_are_from_root(node: &Node) {
     own_etc(node);
-    tmpfs("/var/lib", "mode=755");
+    for place in ["/var/lib", "/srv", "/root", "/usr/local"] {
+        tmpfs(place, "mode=755");
+    }
     let always = ["/var/lib/kubelet/pods/1/token", "/var/lib/containerd/blob", "/etc/kubernetes/admin.conf"];
-    let from_root = ["/etc/shadow", "/etc/ssh/ssh_host_rsa_key", "/etc/sudoers"];
+    let from_root = [
+        "/etc/shadow",
+        "/etc/ssh/ssh_host_rsa_key",
+        "/etc/sudoers",
+        "/etc/wireguard/wg0.conf",
+        "/etc/letsencrypt/live/key.pem",
+        "/etc/netplan/wifi.yaml",
+        "/etc/credstore/token",
+        "/usr/local/etc/password",
+        concat!("/root", "/.netrc"),
+        "/srv/backup/key",
+    ];
     always.iter().chain(&from_root).for_each(|path| secret(path));
     secret("/etc/shown");
     let container = web_0(node);
-    for options in
-        [&["--uid", "65534"][..], &["--uid", "0"], &["--uid", "0", "-p", "-n"], &["--preserve-credentials"]]
-    {
-        assert!(always.iter().all(|path| !shows(options, path)), "{options:?}");
-        assert!(shows(options, "/etc/shown"), "{options:?}");
-    }
+    assert!(always.iter().all(|path| !shows(&[], path)) && shows(&[], "/etc/shown"));
     // The files of this test are readable for all: what hides them is not their mode.
     for options in [
         &["--uid", "0"][..],
@@ -43,8 +51,15 @@ fn engines_state_and_tokens_are_hidden_and_keys_are_from_root(node: &Node) {
         &["-G", "42"],
         &["--uid", "65534", "--cap-add", "DAC_READ_SEARCH"],
     ] {
-        assert!(from_root.iter().all(|path| !shows(options, path)), "{options:?}");
+        for path in always.iter().chain(&from_root).chain(&["/etc/shown"]) {
+            assert!(!shows(options, path), "{path} with {options:?}");
+        }
     }
+    let config = node.scratch().join("config.toml");
+    fs::write(&config, "[exec]\nshow = ['/srv/backup', '/etc/shown']\n").unwrap();
+    let configured = ["--config", config.to_str().unwrap(), "--uid", "0"];
+    assert!(shows(&configured, "/srv/backup/key") && shows(&configured, "/etc/shown"));
+    assert!(!shows(&[&configured[..], &["-p"]].concat(), "/srv/backup/key"), "the target would see it");
     assert!(shows(&["--profile", "sysadmin"], "/etc/shadow"), "as nsenter");
     // Then a directory is laid over all of /etc, which does not have what was mounted in it.
     fs::remove_file("/etc/nsswitch.conf").unwrap();

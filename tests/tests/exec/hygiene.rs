@@ -95,6 +95,21 @@ fn porthole_in_a_container_cannot_be_read_or_written(node: &Node) {
     container.delete();
 }
 
+fn a_value_of_e_is_not_on_portholes_own_command_line(node: &Node) {
+    let container = web_0(node);
+    for options in
+        [&["-ePASSWORD=hunter2"][..], &["-e", "PASSWORD=hunter2"], &["--env=PASSWORD=hunter2", "-p"]]
+    {
+        let running = Running::start(&[options, &["web-0", "--", "sleep", "1000"]].concat(), "sleep");
+        let line = fs::read_to_string(format!("/proc/{}/cmdline", running.porthole())).unwrap();
+        assert!(!line.contains("hunter2") && line.ends_with("\0web-0\0--\0sleep\01000\0"), "{line:?}");
+        let pid = running.command().unwrap();
+        let environ = fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
+        assert!(environ.contains("PASSWORD=hunter2\0"), "the command has it: {environ:?}");
+    }
+    container.delete();
+}
+
 fn what_has_entered_cannot_be_looked_into_before_it_is_the_command(node: &Node) {
     let container = web_0(node);
     // Porthole itself, which waits outside, is root's alone.
@@ -112,5 +127,6 @@ on_a_node!(requires(root, ip, runc):
     closed_standard_descriptors_are_not_taken_by_others,
     secrets_in_the_environment_do_not_pass,
     porthole_in_a_container_cannot_be_read_or_written,
+    a_value_of_e_is_not_on_portholes_own_command_line,
     what_has_entered_cannot_be_looked_into_before_it_is_the_command,
 );

@@ -51,11 +51,11 @@ fn what_is_porthole_s_own_is_125(node: &Node) {
     container.delete();
 }
 
-/// Writes the name of every signal it gets into a file, and ends after TERM.
+/// Writes the name of every signal it gets, and ends after TERM.
 const NOTES: &str = r#"
-for s in HUP INT QUIT USR1 USR2 ALRM VTALRM CONT WINCH; do trap "echo $s >> got" $s; done
-trap 'echo TERM >> got; exit 3' TERM
-echo ready > got
+for s in HUP INT QUIT USR1 USR2 ALRM VTALRM CONT WINCH; do trap "echo $s" $s; done
+trap 'echo TERM; exit 3' TERM
+echo ready
 while :; do sleep 0.02; done
 "#;
 
@@ -64,9 +64,9 @@ fn each_forwarded_signal_arrives_once(node: &Node) {
     for option in ["-n", "-p"] {
         let here = work(node);
         let got = || fs::read_to_string(here.join("got")).unwrap_or_default();
-        drop(fs::remove_file(here.join("got")));
-        let mut running =
-            Running::spawn(command(&[], &[option, "web-0", "--", "bash", "-c", NOTES], &here), "bash");
+        let mut notes = command(&[], &[option, "web-0", "--", "bash", "-c", NOTES], &here);
+        notes.stdout(fs::File::create(here.join("got")).unwrap());
+        let mut running = Running::spawn(notes, "bash");
         wait_until("the command to be ready", || got() == "ready\n");
         let mut expected = "ready\n".to_owned();
         for signal in ["HUP", "INT", "QUIT", "USR1", "USR2", "ALRM", "VTALRM", "CONT", "WINCH", "TERM"] {

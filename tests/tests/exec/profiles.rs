@@ -42,6 +42,21 @@ fn a_profile_of_the_site_extends_one(node: &Node) {
     container.delete();
 }
 
+fn a_profile_that_is_too_long_is_refused(node: &Node) {
+    let container = web_0(node);
+    let comments = format!("#{}\n", "x".repeat(1022)).repeat(64);
+    let kept = "cap_drop = ['NET_RAW']\nhide = ['/srv']\n";
+    site(node, "short", &format!("extends = 'general'\n{kept}"));
+    let status = output(&["--profile", "short", "web-0", "cat", "/proc/self/status"]);
+    assert_eq!(field(&status, "CapEff"), "0000000000000000");
+    // What keeps something from the command is at the end, behind the longest that is read.
+    site(node, "long", &format!("extends = 'general'\n{comments}{kept}"));
+    let outcome = exec(&["--profile", "long", "web-0", "cat", "/proc/self/status"]);
+    assert_eq!(outcome.status.code(), Some(125), "{outcome:?}");
+    assert!(outcome.stderr.contains("long.toml: is larger than 65536 bytes"), "{outcome:?}");
+    container.delete();
+}
+
 fn an_unknown_profile_is_an_error_that_lists_those_there_are(node: &Node) {
     let container = web_0(node);
     site(node, "site", "extends = 'general'\n");
@@ -167,6 +182,7 @@ fn the_user_behind_sudo_pings_and_captures_and_owns_the_file(node: &Node) {
 
 on_a_node!(requires(root, ip, runc):
     a_profile_of_the_site_extends_one,
+    a_profile_that_is_too_long_is_refused,
     an_unknown_profile_is_an_error_that_lists_those_there_are,
     a_broken_profile_says_where_and_never_falls_back,
     a_profile_that_others_may_change_is_refused,

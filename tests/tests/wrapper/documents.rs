@@ -100,7 +100,7 @@ fn what_is_no_configuration_is_not_touched(node: &Node) {
         ("No such file", &|| ()),
         ("regular file", &|| fs::create_dir(&file).unwrap()),
         ("regular file", &|| tools_mkfifo(&file)),
-        ("too large", &|| fs::File::create(&file).unwrap().set_len(64 << 20).unwrap()),
+        ("is larger than", &|| fs::File::create(&file).unwrap().set_len(64 << 20).unwrap()),
         ("os error 40", &|| {
             fs::write(&elsewhere, "{}").unwrap();
             symlink(&elsewhere, &file).unwrap();

@@ -17,7 +17,7 @@ pub(crate) fn spec(bundle: &Path) -> Result<Spec, String> {
         return Err(told("the bundle is no absolute path".into()));
     }
     open(CWD, &path, OFlags::empty())
-        .and_then(|(file, stat)| read(&file, &stat))
+        .and_then(|file| read(&file))
         .map_err(|e| told(e.to_string()))
         .and_then(|bytes| Spec::parse(&bytes).map_err(|e| told(e.to_string())))
 }

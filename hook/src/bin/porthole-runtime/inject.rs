@@ -6,12 +6,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use porthole_hook::bundle;
+use porthole_registry::bounded::Regular;
 use porthole_registry::hook_entry::{self, HookPath};
 use porthole_registry::json_edit::Document;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{
-    Access, AtFlags, CWD, Gid, Mode, OFlags, Stat, Uid, XattrFlags, access, fchmod, fchown, fgetxattr,
-    flistxattr, fsetxattr, openat, renameat, unlinkat,
+    Access, AtFlags, CWD, Gid, Mode, OFlags, Uid, XattrFlags, access, fchmod, fchown, fgetxattr, flistxattr,
+    fsetxattr, openat, renameat, unlinkat,
 };
 use rustix::io::{Errno, Result};
 
@@ -39,13 +40,13 @@ pub(crate) fn into(create: &Create, hook: Option<&Path>) -> std::result::Result<
     };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = openat(CWD, dir, flags, Mode::empty()).map_err(|e| e.to_string())?;
-    let (file, stat) = bundle::open(&dir, Path::new(name), OFlags::NOFOLLOW).map_err(|e| e.to_string())?;
-    let text = String::from_utf8(bundle::read(&file, &stat).map_err(|e| e.to_string())?);
+    let file = bundle::open(&dir, Path::new(name), OFlags::NOFOLLOW).map_err(|e| e.to_string())?;
+    let text = String::from_utf8(bundle::read(&file).map_err(|e| e.to_string())?);
     let text = text.map_err(|_| "is not UTF-8")?;
     let mut document = Document::parse(text).map_err(|e| e.to_string())?;
     if hook_entry::add(&mut document, &hook).map_err(|e| e.to_string())? {
         let told = |(step, errno)| format!("{step} beside it: {errno}");
-        replace(&dir, name, &file, &stat, document.as_str()).map_err(told)?;
+        replace(&dir, name, &file, document.as_str()).map_err(told)?;
     }
     Ok(())
 }
@@ -60,14 +61,13 @@ fn default_hook() -> PathBuf {
 fn replace(
     dir: &OwnedFd,
     name: &OsStr,
-    old: &File,
-    stat: &Stat,
+    old: &Regular,
     text: &str,
 ) -> std::result::Result<(), (&'static str, Errno)> {
     let temporary = format!(".{}.porthole-{}", name.display(), std::process::id());
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let new = openat(dir, &temporary, flags, Mode::RUSR | Mode::WUSR).map_err(|e| ("create a file", e))?;
-    let done = fill(new, old, stat, text).map_err(|e| ("write a file", e)).and_then(|()| {
+    let done = fill(new, old, text).map_err(|e| ("write a file", e)).and_then(|()| {
         renameat(dir, &temporary, dir, name).map_err(|e| ("rename a file", e)) // COMMIT
     });
     if done.is_err() {
@@ -77,7 +77,8 @@ fn replace(
     done
 }
 
-fn fill(new: OwnedFd, old: &File, stat: &Stat, text: &str) -> Result<()> {
+fn fill(new: OwnedFd, old: &Regular, text: &str) -> Result<()> {
+    let stat = old.stat();
     fchown(&new, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
     fchmod(&new, Mode::from_raw_mode(stat.st_mode))?;
     copy_attributes(old, &new)?;

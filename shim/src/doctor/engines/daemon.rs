@@ -1,6 +1,7 @@
 //! An engine's daemon: which process it is, and when it was started.
 
 use crate::install::engine::{Engine, command_line};
+use porthole_registry::bounded;
 use porthole_registry::process::Process;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -28,8 +29,8 @@ pub(super) fn find(engine: &Engine) -> Option<Daemon> {
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let daemons = pids.filter(|pid| {
-        let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let comm = bounded::text(format!("/proc/{pid}/comm"), bounded::FACTS).unwrap_or_default();
+        let line = bounded::file(format!("/proc/{pid}/cmdline"), bounded::LISTS).unwrap_or_default();
         // Docker starts a containerd with another configuration.
         let other = command_line::other_config(engine.name, &command_line::words(&line), &engine.config);
         comm.trim() == engine.name.daemon() && other.is_none()

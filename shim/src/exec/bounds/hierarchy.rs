@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::super::error::{ExecError, Step};
 use super::{NO_CGROUP, OwnLimits};
+use porthole_registry::bounded;
 use porthole_registry::bounds;
 
 pub(super) const ROOT: &str = "/sys/fs/cgroup";
@@ -36,7 +37,7 @@ impl fmt::Display for Version {
 /// Which of the bounds this machine can keep.
 pub(super) fn resolve(wanted: &bounds::Bounds) -> Result<OwnLimits, ExecError> {
     let root = Path::new(ROOT);
-    let (version, there) = match std::fs::read_to_string(root.join("cgroup.controllers")) {
+    let (version, there) = match bounded::text(root.join("cgroup.controllers"), bounded::FACTS) {
         Ok(text) => (Version::V2, CONTROLLERS.map(|name| text.split_whitespace().any(|word| word == name))),
         Err(_) => (Version::V1, CONTROLLERS.map(|name| root.join(name).join("cgroup.procs").exists())),
     };

@@ -4,8 +4,9 @@
 //! that nobody has locked is nobody's any more: the next exec ends it. The first hierarchy has the lock; its directory is
 //! made first and removed last.
 
+use porthole_registry::bounded;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -166,10 +167,9 @@ impl Own {
 
     pub(super) fn killed_for_memory(&self) -> bool {
         let file = if self.version == Version::V1 { "memory.oom_control" } else { "memory.events" };
-        let text = self
-            .hierarchies
-            .iter()
-            .find_map(|hierarchy| std::fs::read_to_string(hierarchy.parent.join(&self.name).join(file)).ok());
+        let text = self.hierarchies.iter().find_map(|hierarchy| {
+            bounded::text(hierarchy.parent.join(&self.name).join(file), bounded::FACTS).ok()
+        });
         let count =
             |text: &str| text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse::<u64>().ok());
         text.as_deref().and_then(count).is_some_and(|count| count > 0)
@@ -215,7 +215,9 @@ impl Own {
         let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return };
         let path = format!("/proc/{}/cgroup", pid.as_raw_nonzero());
         let ending = format!("/{PARENT}/{}", self.name);
-        if std::fs::read_to_string(path).is_ok_and(|text| text.lines().any(|line| line.ends_with(&ending))) {
+        if bounded::text(path, bounded::FACTS)
+            .is_ok_and(|text| text.lines().any(|line| line.ends_with(&ending)))
+        {
             let _ = pidfd_send_signal(&pidfd, Signal::KILL);
         }
     }
@@ -324,8 +326,7 @@ pub(super) fn read(path: &Path) -> rustix::io::Result<String> {
 /// Processes of a cgroup; none if it is not there.
 pub(super) fn members(directory: &Path) -> Option<Vec<i32>> {
     let file = open(&directory.join("cgroup.procs"), OFlags::RDONLY).ok()?;
-    let mut text = String::new();
-    File::from(file).read_to_string(&mut text).ok()?;
+    let text = bounded::utf8(bounded::read(&file, bounded::LISTS).ok()?).ok()?;
     Some(text.lines().filter_map(|line| line.parse().ok()).collect())
 }
 

@@ -1,7 +1,8 @@
 //! What is the process's own: resource limits, and its place before the OOM killer.
 
+use porthole_registry::bounded;
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -13,12 +14,9 @@ pub(crate) const OOM_SCORE: i32 = 500;
 
 /// The cgroups of this process.
 pub(super) fn memberships() -> Result<String, ExecError> {
-    let read = || -> std::io::Result<String> {
-        let mut bytes = [0; 8192];
-        let count = File::open("/proc/self/cgroup")?.read(&mut bytes)?;
-        Ok(String::from_utf8_lossy(&bytes[..count]).into_owned())
-    };
-    read().map_err(Step::Bounds.failed("/proc/self/cgroup"))
+    let all = bounded::file("/proc/self/cgroup", bounded::FACTS);
+    let all = all.map_err(Step::Bounds.failed("/proc/self/cgroup"))?;
+    Ok(String::from_utf8_lossy(&all).into_owned())
 }
 
 /// Sets both, and reads them back. The limit on open files stays the caller's.

@@ -1,7 +1,6 @@
 //! The target's cgroup, in every hierarchy that is mounted.
 
-use std::fs::File;
-use std::io::Read;
+use porthole_registry::bounded;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -23,8 +22,8 @@ pub(super) fn memberships(target: &Target) -> Result<Vec<String>, ExecError> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file =
         openat(&process.proc_dir, "cgroup", flags, Mode::empty()).map_err(Step::Bounds.failed(subject()))?;
-    let mut text = String::new();
-    File::from(file).read_to_string(&mut text).map_err(Step::Bounds.failed(subject()))?;
+    let text = bounded::read(&file, bounded::FACTS).and_then(bounded::utf8);
+    let text = text.map_err(Step::Bounds.failed(subject()))?;
     let exists = |door: &Path| door.exists();
     joinable(Path::new(ROOT), &text, exists).map_err(|what| {
         Step::Bounds.refused(format!("{}: {what}", subject()), "use --cgroup own or --cgroup none")

@@ -1,8 +1,7 @@
 //! Profiles of the site: `/etc/porthole/profiles.d/NAME.toml`. They grant privileges, so nobody but root may write them,
 //! and one that is not understood as a whole is an error.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -16,7 +15,7 @@ use super::super::bounds::Limits;
 use super::super::capabilities::{Base, Capabilities};
 use super::super::error::{ExecError, Step};
 use super::{Profile, unknown};
-use porthole_registry::bounds;
+use porthole_registry::{bounded, bounds};
 
 const PLACE: &str = "/etc/porthole/profiles.d";
 const REMEDY: &str = "docs: reference/profiles.md lists every key";
@@ -113,9 +112,7 @@ impl Directory {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(Unread::Unsafe("it is no regular file".to_owned()));
         }
-        let mut text = String::new();
-        File::from(file).take(MAX_BYTES).read_to_string(&mut text).map_err(Unread::Failed)?;
-        Ok(text)
+        bounded::read(&file, MAX_BYTES).and_then(bounded::utf8).map_err(Unread::Failed)
     }
 }
 

@@ -2,7 +2,8 @@
 //! have all numbers that the kernel has given away, which a test proves: what is not thought of is denied, and seen.
 
 use super::condition::{
-    Condition, FAMILIES, FAMILIES_AND_PACKET, NO_NAMESPACE, NO_TYPING, PERSONALITIES, PERSONALITIES_AND_FIXED,
+    Condition, ITS_IO_PRIORITY, ITS_PRIORITY, ITSELF, NO_COOKIE, NO_NAMESPACE, NO_TYPING, PERSONALITIES,
+    PERSONALITIES_AND_FIXED,
 };
 
 /// A system call.
@@ -41,8 +42,10 @@ pub(crate) enum Rule {
     Allow,
     /// Made when its arguments are right.
     If(&'static Condition),
-    /// The same, with more allowed to a command that has CAP_NET_RAW.
-    IfOrRaw(&'static Condition, &'static Condition),
+    /// Made for the families of sockets that the command may have.
+    Family,
+    /// Made in an IPC namespace that is not the host's, else denied.
+    OwnIpc,
     /// The same, with more allowed to profile trace.
     IfOrTrace(&'static Condition, &'static Condition),
     /// Made under profile trace, else denied.
@@ -154,8 +157,8 @@ pub(crate) static GROUPS: &[Group] = &[
         "processes and threads",
         calls![
             SYS_execve SYS_execveat SYS_exit SYS_exit_group SYS_wait4 SYS_waitid SYS_kill SYS_tkill SYS_tgkill
-            SYS_getpid SYS_getppid SYS_gettid SYS_set_tid_address SYS_set_robust_list SYS_get_robust_list SYS_rseq
-            SYS_futex SYS_futex_waitv SYS_getpgid SYS_setpgid SYS_getsid SYS_setsid SYS_prctl SYS_pidfd_open
+            SYS_getpid SYS_getppid SYS_gettid SYS_set_tid_address SYS_set_robust_list SYS_rseq
+            SYS_futex SYS_futex_waitv SYS_getpgid SYS_setpgid SYS_getsid SYS_setsid SYS_pidfd_open
             SYS_pidfd_send_signal SYS_restart_syscall
             ; x86_64 SYS_fork SYS_vfork SYS_getpgrp SYS_arch_prctl SYS_set_thread_area SYS_get_thread_area
             ; since futex_wake 454 futex_wait 455 futex_requeue 456
@@ -172,11 +175,9 @@ pub(crate) static GROUPS: &[Group] = &[
     allow(
         "scheduling and limits",
         calls![
-            SYS_sched_yield SYS_sched_getaffinity SYS_sched_setaffinity SYS_sched_getparam SYS_sched_setparam
-            SYS_sched_getscheduler SYS_sched_setscheduler SYS_sched_getattr SYS_sched_setattr
+            SYS_sched_yield SYS_sched_getaffinity SYS_sched_getparam SYS_sched_getscheduler SYS_sched_getattr
             SYS_sched_get_priority_max SYS_sched_get_priority_min SYS_sched_rr_get_interval SYS_getpriority
-            SYS_setpriority SYS_ioprio_get SYS_ioprio_set SYS_getrlimit SYS_setrlimit SYS_prlimit64 SYS_getrusage
-            SYS_getcpu SYS_times
+            SYS_ioprio_get SYS_getrlimit SYS_setrlimit SYS_getrusage SYS_getcpu SYS_times
         ],
     ),
     allow(
@@ -203,14 +204,6 @@ pub(crate) static GROUPS: &[Group] = &[
         ],
     ),
     allow(
-        "System V and POSIX IPC",
-        calls![
-            SYS_shmget SYS_shmat SYS_shmdt SYS_shmctl SYS_semget SYS_semop SYS_semtimedop SYS_semctl SYS_msgget
-            SYS_msgsnd SYS_msgrcv SYS_msgctl SYS_mq_open SYS_mq_unlink SYS_mq_timedsend SYS_mq_timedreceive
-            SYS_mq_notify SYS_mq_getsetattr
-        ],
-    ),
-    allow(
         "ids and capabilities, within what the command has",
         calls![
             SYS_getuid SYS_geteuid SYS_getgid SYS_getegid SYS_getresuid SYS_getresgid SYS_getgroups SYS_setuid
@@ -226,8 +219,19 @@ pub(crate) static GROUPS: &[Group] = &[
         ],
     ),
     allow("what system this is", calls![SYS_uname SYS_sysinfo SYS_getrandom]),
-    by(Rule::IfOrRaw(&FAMILIES, &FAMILIES_AND_PACKET), "new sockets", calls![SYS_socket SYS_socketpair]),
+    by(Rule::Family, "new sockets", calls![SYS_socket SYS_socketpair]),
     by(Rule::If(&NO_NAMESPACE), "new processes", calls![SYS_clone]),
+    by(
+        Rule::If(&ITSELF),
+        "scheduling and limits of itself",
+        calls![
+            SYS_prlimit64 SYS_sched_setaffinity SYS_sched_setscheduler SYS_sched_setparam SYS_sched_setattr
+            SYS_get_robust_list
+        ],
+    ),
+    by(Rule::If(&ITS_PRIORITY), "its own priority", calls![SYS_setpriority]),
+    by(Rule::If(&ITS_IO_PRIORITY), "its own priority of input and output", calls![SYS_ioprio_set]),
+    by(Rule::If(&NO_COOKIE), "its own attributes", calls![SYS_prctl]),
     by(Rule::If(&NO_TYPING), "devices and terminals", calls![SYS_ioctl]),
     by(
         Rule::IfOrTrace(&PERSONALITIES, &PERSONALITIES_AND_FIXED),
@@ -240,6 +244,15 @@ pub(crate) static GROUPS: &[Group] = &[
         Rule::Trace,
         "other processes",
         calls![SYS_ptrace SYS_process_vm_readv SYS_process_vm_writev SYS_kcmp SYS_pidfd_getfd],
+    ),
+    by(
+        Rule::OwnIpc,
+        "System V and POSIX IPC: it is the host's, with all that its users have in it",
+        calls![
+            SYS_shmget SYS_shmat SYS_shmdt SYS_shmctl SYS_semget SYS_semop SYS_semtimedop SYS_semctl SYS_msgget
+            SYS_msgsnd SYS_msgrcv SYS_msgctl SYS_mq_open SYS_mq_unlink SYS_mq_timedsend SYS_mq_timedreceive
+            SYS_mq_notify SYS_mq_getsetattr
+        ],
     ),
     deny("namespaces", calls![SYS_unshare SYS_setns]),
     deny(

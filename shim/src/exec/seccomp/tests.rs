@@ -18,8 +18,15 @@ const CONFINED: [Base; 4] = [Base::Restricted, Base::General, Base::Netadmin, Ba
 /// What the audit subsystem calls this architecture.
 const NATIVE: u32 = if cfg!(target_arch = "aarch64") { 0xc000_00b7 } else { 0xc000_003e };
 
+const EVERYWHERE: Reach = Reach { ipc: true, unix: true };
+const NOWHERE: Reach = Reach { ipc: false, unix: false };
+
 fn list(profile: Base) -> List {
-    match Filter::resolve(profile, profile.capabilities()) {
+    list_within(profile, EVERYWHERE)
+}
+
+fn list_within(profile: Base, reach: Reach) -> List {
+    match Filter::resolve(profile, profile.capabilities(), reach) {
         Filter::On(list) => list,
         Filter::Off => panic!("{profile:?} has no filter"),
     }
@@ -70,23 +77,30 @@ fn number(name: &str) -> u32 {
     calls.find(|call| call.name() == name).and_then(|call| call.number).unwrap_or_else(|| panic!("no {name}"))
 }
 
-/// Arguments at which some condition changes its mind.
+/// All lists that there are.
+fn lists() -> impl Iterator<Item = List> {
+    CONFINED.into_iter().flat_map(|profile| [EVERYWHERE, NOWHERE].map(|reach| list_within(profile, reach)))
+}
+
+/// Arguments at which some condition changes its mind: each two values together, since a condition asks for two.
 fn arguments() -> Vec<[u64; 6]> {
     let mut values = BTreeSet::from([0, 1, 17, 0xffff_ffff]);
-    for condition in CONFINED.iter().flat_map(|profile| list(*profile).conditions()) {
-        let (Test::Among(named) | Test::Outside(named) | Test::Without(named)) = condition.1.test;
-        values.extend(named.iter().map(|(_, value)| u64::from(*value)));
+    for condition in lists().flat_map(List::conditions) {
+        for argument in condition.1.all {
+            let (Test::Among(named) | Test::Outside(named) | Test::Without(named)) = argument.test;
+            values.extend(named.iter().map(|(_, value)| u64::from(*value)));
+        }
     }
     let truncated: Vec<u64> = values.iter().map(|value| value | 1 << 32).collect();
     values.extend(truncated);
-    values.into_iter().map(|value| [value; 6]).collect()
+    let pair = |first: u64| values.iter().map(move |second| [first, *second, 1, 1, 1, 1]);
+    values.iter().copied().flat_map(pair).collect()
 }
 
 #[test]
 fn the_tree_answers_as_the_compilers_own_program_does() {
     let arguments = arguments();
-    for profile in CONFINED {
-        let list = list(profile);
+    for list in lists() {
         let rules: BTreeMap<i64, Vec<SeccompRule>> = list
             .verdicts()
             .into_iter()
@@ -108,7 +122,7 @@ fn the_tree_answers_as_the_compilers_own_program_does() {
             for arguments in arguments.iter().copied().take(of_interest) {
                 let (by_tree, by_chain) =
                     (allowed(&tree, number, arguments), allowed(&chain, number, arguments));
-                assert_eq!(by_tree, by_chain, "{profile:?}: {number} {arguments:x?}");
+                assert_eq!(by_tree, by_chain, "{list:?}: {number} {arguments:x?}");
             }
         }
     }
@@ -213,21 +227,89 @@ fn tracing_is_for_trace_and_packets_are_for_who_may_see_them() {
         }
     }
     let raw = Base::General.capabilities();
-    assert!(Filter::resolve(Base::Restricted, raw) != Filter::resolve(Base::Restricted, Capabilities::NONE));
-    assert_eq!(Filter::resolve(Base::Sysadmin, Capabilities::ALL), Filter::Off);
+    let of = |capabilities| Filter::resolve(Base::Restricted, capabilities, EVERYWHERE);
+    assert_ne!(of(raw), of(Capabilities::NONE));
+    assert_eq!(Filter::resolve(Base::Sysadmin, Capabilities::ALL, NOWHERE), Filter::Off);
     assert!(Filter::Off.compile().unwrap().is_none());
 }
 
 #[test]
-fn a_leaf_is_found_in_few_steps() {
+fn limits_and_schedules_are_its_own() {
+    let program = program(list(Base::Trace));
+    let ask = |name, first: u64, second: u64| answer(&program, number(name), [first, second, 1, 1, 1, 1]);
+    let (yes, no) = (SECCOMP_RET_ALLOW, errno(Error::Eperm));
+    for name in [
+        "prlimit64",
+        "sched_setaffinity",
+        "sched_setscheduler",
+        "sched_setparam",
+        "sched_setattr",
+        "get_robust_list",
+    ] {
+        assert_eq!(ask(name, 0, 7), yes, "{name}");
+        assert_eq!(ask(name, 1 << 32, 7), yes, "{name}: the kernel looks at 32 bits");
+        for other in [1, 4242, 0xffff_ffff] {
+            assert_eq!(ask(name, other, 0), no, "{name}: {other}");
+        }
+    }
+    // Of a process, of a group, of a user.
+    for (name, process) in [("setpriority", 0), ("ioprio_set", 1)] {
+        for which in 0..4 {
+            for who in [0, 1, 4242] {
+                let wanted = if which == process && who == 0 { yes } else { no };
+                assert_eq!(ask(name, which, who), wanted, "{name}: {which} {who}");
+            }
+        }
+    }
+    for reading in ["sched_getaffinity", "sched_getscheduler", "getpriority", "ioprio_get"] {
+        assert_eq!(ask(reading, 1, 4242), yes, "{reading}");
+    }
+    assert_eq!(ask("prctl", 62, 3), no, "a cookie");
+    assert_eq!(ask("prctl", 15, 1), yes, "a name");
+}
+
+#[test]
+fn what_is_the_hosts_is_reached_by_no_call() {
+    let all = [
+        "shmget",
+        "shmat",
+        "shmctl",
+        "semget",
+        "semop",
+        "semtimedop",
+        "semctl",
+        "msgget",
+        "msgsnd",
+        "msgrcv",
+        "msgctl",
+        "mq_open",
+        "mq_unlink",
+    ];
     for profile in CONFINED {
-        let program = program(list(profile));
-        assert!(program.len() < 160, "{profile:?}: {} instructions, each of which costs", program.len());
-        let conditions: BTreeSet<_> =
-            list(profile).conditions().iter().map(|(name, _)| number(name)).collect();
+        let (own, hosts) = (program(list(profile)), program(list_within(profile, NOWHERE)));
+        for name in all {
+            assert_eq!(answer(&own, number(name), [0; 6]), SECCOMP_RET_ALLOW, "{profile:?}: {name}");
+            assert_eq!(answer(&hosts, number(name), [0; 6]), errno(Error::Eperm), "{profile:?}: {name}");
+        }
+        for name in ["socket", "socketpair"] {
+            let family = |family: libc::c_int| {
+                answer(&hosts, number(name), [u64::try_from(family).unwrap(), 1, 0, 0, 0, 0])
+            };
+            assert_eq!(family(libc::AF_UNIX), errno(Error::Eafnosupport), "{profile:?}: {name}");
+            assert_eq!(family(libc::AF_INET), SECCOMP_RET_ALLOW, "{profile:?}: {name}");
+        }
+    }
+}
+
+#[test]
+fn a_leaf_is_found_in_few_steps() {
+    for list in lists() {
+        let program = program(list);
+        assert!(program.len() < 200, "{list:?}: {} instructions, each of which costs", program.len());
+        let conditions: BTreeSet<_> = list.conditions().iter().map(|(name, _)| number(name)).collect();
         for number in (0..600).filter(|number| !conditions.contains(number)) {
             let (_, steps) = run(&program, NATIVE, number, [0; 6]);
-            assert!(steps <= 16, "{profile:?}: {number} takes {steps} steps");
+            assert!(steps <= 16, "{list:?}: {number} takes {steps} steps");
         }
     }
 }
@@ -249,9 +331,14 @@ fn tables() -> String {
     for group in GROUPS {
         let rows = match group.rule {
             Rule::If(condition) => vec![("every profile", condition)],
-            Rule::IfOrRaw(usual, wider) => vec![("NET_RAW", wider), ("others", usual)],
+            Rule::Family => vec![
+                ("NET_RAW", &FAMILIES_AND_PACKET),
+                ("others", &FAMILIES),
+                ("NET_RAW, without Unix sockets", &FAMILIES_AND_PACKET_NOT_UNIX),
+                ("others, without Unix sockets", &FAMILIES_NOT_UNIX),
+            ],
             Rule::IfOrTrace(usual, wider) => vec![("`trace`", wider), ("others", usual)],
-            Rule::Allow | Rule::Trace | Rule::Deny | Rule::Missing => Vec::new(),
+            Rule::Allow | Rule::Trace | Rule::OwnIpc | Rule::Deny | Rule::Missing => Vec::new(),
         };
         for (under, condition) in rows {
             writeln!(text, "| {} | {under} | {condition} |", names(group)).unwrap();
@@ -262,8 +349,9 @@ fn tables() -> String {
         let answer = match group.rule {
             Rule::Deny => "EPERM",
             Rule::Trace => "EPERM; made under `trace`",
+            Rule::OwnIpc => "EPERM; made where `-i` joins an IPC namespace of the target's own",
             Rule::Missing => "ENOSYS",
-            Rule::Allow | Rule::If(_) | Rule::IfOrRaw(..) | Rule::IfOrTrace(..) => continue,
+            Rule::Allow | Rule::If(_) | Rule::Family | Rule::IfOrTrace(..) => continue,
         };
         writeln!(text, "| {} | {} | {answer} |", group.what, names(group)).unwrap();
     }

@@ -1,68 +1,79 @@
-//! Putting a view together, in the process that will become the command.
+//! Putting a view together, in the process that confines.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, symlinkat};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
-    fsconfig_create, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    fsconfig_create, fsmount, fsopen, move_mount, open_tree,
 };
 use rustix::process::{chroot, fchdir};
 
-use super::{Contents, Hide, Tree, View, base};
-use crate::exec::dns::Overlay;
+use super::own::{self, Own};
+use super::{Contents, Root, Tree, View, base, devices, procfs};
+use crate::exec::TargetProcess;
 use crate::exec::error::{ExecError, Step};
+use crate::exec::places::OpenedDirectory;
 use crate::sys::{self, MountAttributes};
 
-const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
-/// Where a view keeps the files it adds.
-const KEPT: &str = ".porthole";
-/// What lies over a hidden directory.
-const NO_FILES: &str = "none";
-/// What lies over anything else.
-const NO_CONTENT: &str = "empty";
-
-/// The directory the command starts in: as it was opened on the host, and where it is.
-pub(crate) struct Start<'a> {
-    pub(crate) opened: BorrowedFd<'a>,
-    pub(crate) path: &'a Path,
+/// What a view is put together from besides its plan: objects that were opened when the plan was made.
+pub(crate) struct Places<'a> {
+    /// Where the empty mount namespace is pinned.
+    pub(crate) run_dir: &'a Path,
+    /// The process that the procfs is of.
+    pub(crate) process: Option<&'a TargetProcess>,
+    /// The directory that the command starts in, if it is in the view.
+    pub(crate) start: Option<&'a OpenedDirectory>,
+    /// Directories that the command may write to.
+    pub(crate) writable: &'a [OpenedDirectory],
+    /// The devpts that its terminal is on, if it has one.
+    pub(crate) devpts: Option<BorrowedFd<'a>>,
 }
 
-impl Start<'_> {
-    /// By path: the tree it is on in the view is another than the one it was opened on. A path from the kernel has no
-    /// links; one that has some by now is not the same directory.
-    fn change_to(&self) -> Result<(), ExecError> {
-        let failed = |error: Errno| Step::WorkingDirectory.failed(self.path.display().to_string())(error);
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory =
-            openat2(CWD, self.path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).map_err(failed)?;
-        fchdir(&directory).map_err(failed)
+impl Places<'_> {
+    /// The directory at `path` that was opened, if one was.
+    fn opened(&self, path: &Path) -> Option<&OpenedDirectory> {
+        self.writable.iter().chain(self.start).find(|opened| opened.path == path)
+    }
+
+    /// Where `/` is the view's.
+    fn change_to_start(&self) -> Result<(), ExecError> {
+        let path = self.start.map_or(Path::new("/"), |start| &start.path);
+        let failed = |error: Errno| Step::WorkingDirectory.failed(path.display().to_string())(error);
+        let place = found(path).map_err(failed)?;
+        if let Some(start) = self.start {
+            start.is_still_at(&place)?;
+        }
+        fchdir(&place).map_err(failed)
     }
 }
 
-/// Leaves the host's mount namespace for the view. The command starts in `working_directory`.
-pub(crate) fn assemble(view: &View, run_dir: &Path, working_directory: &Start<'_>) -> Result<(), ExecError> {
+/// Leaves the host's mount namespace for the view. The command starts where `places` say.
+pub(crate) fn assemble(view: &View, places: &Places<'_>) -> Result<(), ExecError> {
     match view {
         View::Entered => Ok(()),
-        View::Confined(contents) => confined(contents, run_dir, working_directory),
-        View::Host(contents) => host(contents, working_directory),
+        View::Confined(contents) => confined(contents, places),
+        View::Host(contents) => host(contents, places),
     }
 }
 
-fn confined(contents: &Contents, run_dir: &Path, working_directory: &Start<'_>) -> Result<(), ExecError> {
-    let base = base::open_or_make(run_dir);
+fn confined(contents: &Contents, places: &Places<'_>) -> Result<(), ExecError> {
+    let base = base::open_or_make(places.run_dir);
     let mut trees = Vec::with_capacity(contents.trees.len());
-    for (index, tree) in contents.trees.iter().enumerate() {
-        // The working directory, last if it is there, is taken from its descriptor: its path may lead elsewhere by now.
-        let from = (index + 1 == contents.trees.len() && tree.path == working_directory.path)
-            .then_some(working_directory.opened);
-        trees.push((detach(tree, from).map_err(failed(&tree.path))?, tree));
+    for tree in &contents.trees {
+        // A directory that was opened is taken from its descriptor: its path may lead elsewhere by now.
+        let opened = if tree.found { places.opened(&tree.path).filter(|_| tree.writable) } else { None };
+        trees.push((detach(tree, opened).map_err(failed(&tree.path))?, tree, opened));
     }
-    let devices = if contents.small_dev { device_files().map_err(failed("/dev"))? } else { Vec::new() };
+    let procfs = match places.process {
+        Some(process) if contents.procfs => Some(procfs::of_target(process)?),
+        _ => None,
+    };
+    let new_devpts =
+        if places.devpts.is_some() { None } else { Some(devices::devpts().map_err(failed("/dev/pts"))?) };
     match &base {
         Some(base) => base::enter(base).map_err(failed("the empty mount namespace"))?,
         None => {
@@ -70,77 +81,86 @@ fn confined(contents: &Contents, run_dir: &Path, working_directory: &Start<'_>) 
                 .map_err(failed("a copy of the host's"))?;
         }
     }
+    let small_dev = base::devices(base.as_ref()).map_err(failed("/dev"))?;
     let mut trees = trees.into_iter();
-    let Some((root, _)) = trees.next() else {
-        return Err(Step::View.refused("a view without a root", ""));
+    let root = match contents.root {
+        Root::Empty => own::empty_root(contents).map_err(failed("/"))?,
+        Root::Host => match trees.next() {
+            Some((root, ..)) => root,
+            None => return Err(Step::View.refused("a view without a root", "")),
+        },
     };
     // Over the namespace's root, where chroot is not a prison but the root as setns would find it.
     attach(root.as_fd(), "/").map_err(failed("/"))?;
     fchdir(&root).map_err(failed("/"))?;
     chroot(".").map_err(failed("/"))?;
-    let own = Own::start(contents, &devices).map_err(failed("/run"))?;
-    attach(own.tree.as_fd(), "/run").map_err(failed("/run"))?;
-    if contents.small_dev {
-        attach_part(&own, "dev", "/dev").map_err(failed("/dev"))?;
-        for (name, device) in DEVICES.iter().zip(&devices) {
-            attach(device.as_fd(), format!("/dev/{name}")).map_err(failed(format!("/dev/{name}")))?;
+    let own = Own::start(contents).map_err(failed("/run"))?;
+    own.attach(contents.root).map_err(failed("/run"))?;
+    attach(small_dev.as_fd(), "/dev").map_err(failed("/dev"))?;
+    if let Some(devpts) = places.devpts.or(new_devpts.as_ref().map(AsFd::as_fd)) {
+        base::read_only(devpts).and_then(|()| attach(devpts, "/dev/pts")).map_err(failed("/dev/pts"))?;
+    }
+    if contents.root == Root::Empty {
+        own::tmp().and_then(|tmp| attach(tmp.as_fd(), "/tmp")).map_err(failed("/tmp"))?;
+    }
+    for (tree, at, opened) in trees {
+        match opened {
+            Some(opened) if contents.root == Root::Host => {
+                let place = found(&at.path).map_err(failed(&at.path))?;
+                opened.is_still_at(&place)?;
+                attach_to(tree.as_fd(), place.as_fd())
+            }
+            _ if at.found => attach_found(tree.as_fd(), &at.path),
+            _ => attach(tree.as_fd(), &at.path),
         }
+        .map_err(failed(&at.path))?;
     }
-    let mut last = None;
-    for (tree, at) in trees {
-        attach(tree.as_fd(), &at.path).map_err(failed(&at.path))?;
-        last = Some((tree, at));
+    if let Some(procfs) = procfs {
+        attach(procfs.as_fd(), "/proc").map_err(failed("/proc"))?;
     }
-    fresh(contents, MountAttrFlags::MOUNT_ATTR_RDONLY)?;
-    if contents.etc_merged {
-        Own::merge_etc()?;
-    } else {
-        own.overlay_etc(&contents.dns.overlays)?;
+    sysfs(contents, MountAttrFlags::MOUNT_ATTR_RDONLY)?;
+    match (contents.root, contents.etc_merged) {
+        (Root::Empty, _) => {}
+        (Root::Host, true) => Own::merge_etc()?,
+        (Root::Host, false) => own.overlay_etc(&contents.dns.overlays)?,
     }
     // After all else: the working directory's tree may have them too, and an overlay shows what is below mounts.
     own.hide(&contents.hidden)?;
-    match last {
-        Some((tree, at)) if at.path == working_directory.path => {
-            fchdir(&tree).map_err(Step::WorkingDirectory.failed(at.path.display().to_string()))
-        }
-        _ => working_directory.change_to(),
-    }
+    places.change_to_start()
 }
 
-fn host(contents: &Contents, working_directory: &Start<'_>) -> Result<(), ExecError> {
+fn host(contents: &Contents, places: &Places<'_>) -> Result<(), ExecError> {
     base::copy_of_the_hosts(MountPropagationFlags::DOWNSTREAM).map_err(failed("a copy of the host's"))?;
-    // The files lie where the fresh sysfs will cover them.
-    let own = Own::start(contents, &[]).map_err(failed("/sys"))?;
-    attach(own.tree.as_fd(), "/sys").map_err(failed("/sys"))?;
+    let own = Own::start(contents).map_err(failed("/etc"))?;
     own.overlay_etc(&contents.dns.overlays)?;
-    fresh(contents, MountAttrFlags::empty())?;
-    working_directory.change_to()
+    sysfs(contents, MountAttrFlags::empty())?;
+    places.change_to_start()
 }
 
-/// The file systems that show the namespaces they are mounted from.
-fn fresh(contents: &Contents, also: MountAttrFlags) -> Result<(), ExecError> {
+/// A sysfs shows the network namespace that it is mounted from.
+fn sysfs(contents: &Contents, also: MountAttrFlags) -> Result<(), ExecError> {
+    if !contents.sysfs {
+        return Ok(());
+    }
     let hardened = MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    for (wanted, kind, at) in [(contents.sysfs, "sysfs", "/sys"), (contents.procfs, "proc", "/proc")] {
-        if wanted {
-            let mount = || -> io::Result<()> {
-                let fs = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
-                fsconfig_create(&fs)?;
-                let mount = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, hardened | also)?;
-                attach(mount.as_fd(), at)
-            };
-            mount().map_err(failed(at))?;
-        }
-    }
-    Ok(())
+    let mount = || -> io::Result<()> {
+        let fs = fsopen("sysfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_create(&fs)?;
+        let mount = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, hardened | also)?;
+        attach(mount.as_fd(), "/sys")
+    };
+    mount().map_err(failed("/sys"))
 }
 
 /// A clone of one mount, without those below it, in no namespace and with nothing to propagate to.
-fn detach(tree: &Tree, from: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
+fn detach(tree: &Tree, opened: Option<&OpenedDirectory>) -> io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let clone = match from {
-        Some(directory) => open_tree(directory, "", flags | OpenTreeFlags::AT_EMPTY_PATH)?,
+    let here = flags | OpenTreeFlags::AT_EMPTY_PATH;
+    let clone = match opened {
+        Some(opened) => open_tree(&opened.fd, "", here)?,
+        None if tree.found => open_tree(found(&tree.path)?, "", here)?,
         None => open_tree(CWD, &tree.path, flags | OpenTreeFlags::AT_SYMLINK_NOFOLLOW)?,
     };
     let mut set = libc::MOUNT_ATTR_NOSUID;
@@ -153,117 +173,43 @@ fn detach(tree: &Tree, from: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
     Ok(clone)
 }
 
-fn device_files() -> io::Result<Vec<OwnedFd>> {
-    let device = |name| Tree { path: Path::new("/dev").join(name), writable: false, devices: true };
-    DEVICES.iter().map(|name| detach(&device(name), None)).collect()
+/// What is at a path that somebody else may change: no link is followed.
+fn found(path: &Path) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
 }
 
-/// Mounts a detached tree, a last link not followed: what is a link on the host is covered, wherever it leads.
-fn attach(tree: BorrowedFd<'_>, at: impl AsRef<Path>) -> io::Result<()> {
+/// Mounts a detached tree where only root writes, a last link not followed: what is a link on the host is covered,
+/// wherever it leads.
+pub(super) fn attach(tree: BorrowedFd<'_>, at: impl AsRef<Path>) -> io::Result<()> {
     Ok(move_mount(tree, "", CWD, at.as_ref(), MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
 }
 
-fn attach_part(own: &Own, part: &str, at: impl AsRef<Path>) -> io::Result<()> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let tree = open_tree(&own.tree, format!("{KEPT}/{part}"), flags)?;
-    attach(tree.as_fd(), at)
+/// Mounts a detached tree at a path that somebody else may change.
+pub(super) fn attach_found(tree: BorrowedFd<'_>, at: &Path) -> io::Result<()> {
+    attach_to(tree, found(at)?.as_fd())
 }
 
-/// The tmpfs with what is neither the host's nor the target's.
-struct Own {
-    tree: OwnedFd,
+fn attach_to(tree: BorrowedFd<'_>, place: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    Ok(move_mount(tree, "", place, "", flags)?)
 }
 
-impl Own {
-    /// Makes and fills it; from then on it is read-only.
-    fn start(contents: &Contents, devices: &[OwnedFd]) -> io::Result<Self> {
-        let tree = base::tmpfs("0755", "8m", MountAttrFlags::MOUNT_ATTR_NOEXEC)?;
-        let mode = Mode::from_raw_mode(0o755);
-        mkdirat(&tree, KEPT, mode)?;
-        mkdirat(&tree, format!("{KEPT}/etc"), mode)?;
-        mkdirat(&tree, "lock", mode)?;
-        if contents.hidden.iter().any(|hide| hide.directory) {
-            mkdirat(&tree, format!("{KEPT}/{NO_FILES}"), mode)?;
-        }
-        if contents.hidden.iter().any(|hide| !hide.directory) {
-            create(&tree, &format!("{KEPT}/{NO_CONTENT}"), b"")?;
-        }
-        for Overlay { name, content, .. } in &contents.dns.overlays {
-            create(&tree, &format!("{KEPT}/etc/{name}"), content)?;
-        }
-        if !devices.is_empty() {
-            mkdirat(&tree, format!("{KEPT}/dev"), mode)?;
-            for directory in ["pts", "shm", "mqueue"] {
-                mkdirat(&tree, format!("{KEPT}/dev/{directory}"), mode)?;
-            }
-            for name in DEVICES {
-                create(&tree, &format!("{KEPT}/dev/{name}"), b"")?;
-            }
-            let links = [
-                ("fd", "/proc/self/fd"),
-                ("stdin", "/proc/self/fd/0"),
-                ("stdout", "/proc/self/fd/1"),
-                ("stderr", "/proc/self/fd/2"),
-                ("ptmx", "pts/ptmx"),
-            ];
-            for (name, to) in links {
-                symlinkat(to, &tree, format!("{KEPT}/dev/{name}"))?;
-            }
-        }
-        let set = libc::MOUNT_ATTR_RDONLY;
-        sys::mount_setattr(tree.as_fd(), MountAttributes { set, ..MountAttributes::default() })?;
-        Ok(Self { tree })
-    }
-
-    /// Covers what is not to be seen.
-    fn hide(&self, hidden: &[Hide]) -> Result<(), ExecError> {
-        for Hide { path, directory } in hidden {
-            match attach_part(self, if *directory { NO_FILES } else { NO_CONTENT }, path) {
-                // It is on a mount that is not in the view.
-                Err(error)
-                    if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
-                done => done.map_err(failed(path))?,
-            }
-        }
-        Ok(())
-    }
-
-    /// File over file: the host's others stay as they are, and are read where they are.
-    fn overlay_etc(&self, overlays: &[Overlay]) -> Result<(), ExecError> {
-        for Overlay { name, .. } in overlays {
-            let at = format!("/etc/{name}");
-            match attach_part(self, &format!("etc/{name}"), &at) {
-                Ok(()) => {}
-                // Where the host's own mounts are shown as they are, nothing is added to them.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(failed(at)(error)),
-            }
-        }
-        Ok(())
-    }
-
-    /// Directory over directory: the only way to a file that the host does not have.
-    fn merge_etc() -> Result<(), ExecError> {
-        let merge = || -> io::Result<()> {
-            let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-            fsconfig_set_string(&fs, "source", "porthole")?;
-            fsconfig_set_string(&fs, "lowerdir", format!("/run/{KEPT}/etc:/etc"))?;
-            fsconfig_create(&fs)?;
-            let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
-                | MountAttrFlags::MOUNT_ATTR_NOSUID
-                | MountAttrFlags::MOUNT_ATTR_NODEV;
-            attach(fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?.as_fd(), "/etc")
-        };
-        merge().map_err(failed("an overlay of /etc"))
-    }
-}
-
-fn create(tree: &OwnedFd, path: &str, content: &[u8]) -> io::Result<()> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let file = openat(tree, path, flags, Mode::from_raw_mode(0o644))?;
-    File::from(file).write_all(content)
-}
-
-fn failed<E: Into<io::Error>>(subject: impl AsRef<Path>) -> impl FnOnce(E) -> ExecError {
+pub(super) fn failed<E: Into<io::Error>>(subject: impl AsRef<Path>) -> impl FnOnce(E) -> ExecError {
     Step::View.failed(subject.as_ref().display().to_string())
+}
+
+impl OpenedDirectory {
+    /// Refuses a place that is another directory than the one that was opened: the path leads elsewhere by now.
+    fn is_still_at(&self, place: &OwnedFd) -> Result<(), ExecError> {
+        let failed = || Step::WorkingDirectory.failed(self.path.display().to_string());
+        let (is, was) = (fstat(place).map_err(failed())?, fstat(&self.fd).map_err(failed())?);
+        if (is.st_dev, is.st_ino) == (was.st_dev, was.st_ino) {
+            return Ok(());
+        }
+        Err(Step::WorkingDirectory.refused(
+            format!("{} is another directory than when porthole opened it", self.path.display()),
+            "change to the directory again, and see who moves it",
+        ))
+    }
 }

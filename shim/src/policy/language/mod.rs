@@ -7,7 +7,7 @@ mod glob;
 mod parse;
 
 pub(crate) use command::{Command, Program};
-pub(crate) use parse::parse;
+pub(crate) use parse::{directory, parse};
 
 use self::glob::Glob;
 use serde::Serialize;
@@ -19,17 +19,21 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Need {
-    /// The target's mount, pid or user namespace, or another root directory.
+    /// The target's mount, pid or user namespace, its root or its working directory.
     Enter,
+    /// A root directory on the host.
+    Chroot,
+    /// A file system without the view that may be the host's: its mount namespace, or one of a process of no container.
+    HostMount,
     /// Capabilities besides those of the profile.
     CapAdd,
-    /// uid or gid 0 of the host, or the caller's own ids.
+    /// uid or gid 0 of the host, the ids of porthole itself, or a capability that makes them.
     Root,
     /// A uid or gid that is not the user's own.
     User,
     /// Variables, where the rule names commands: they can make any program run another.
     Env,
-    /// Another working directory than the one the user is in.
+    /// A working directory on the host that the user is not in.
     Directory,
     /// The target's own security context.
     Context,
@@ -41,8 +45,10 @@ pub(crate) enum Need {
 
 impl Need {
     /// All of them.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Enter,
+        Self::Chroot,
+        Self::HostMount,
         Self::CapAdd,
         Self::Root,
         Self::User,
@@ -57,6 +63,8 @@ impl Need {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Enter => "enter",
+            Self::Chroot => "chroot",
+            Self::HostMount => "host-mount",
             Self::CapAdd => "cap-add",
             Self::Root => "root",
             Self::User => "user",
@@ -98,19 +106,38 @@ pub(crate) struct User {
     pub(crate) groups: BTreeSet<String>,
 }
 
+/// What a target is called; nothing for what no record tells of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PodName {
+    /// The Kubernetes namespace.
+    pub(crate) namespace: Option<String>,
+    /// The pod, or the container on engines without pods.
+    pub(crate) pod: Option<String>,
+}
+
+impl fmt::Display for PodName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.namespace, &self.pod) {
+            (Some(namespace), Some(pod)) => write!(f, "{namespace}/{pod}"),
+            (None, Some(pod)) => f.write_str(pod),
+            (_, None) => f.write_str("what is no pod"),
+        }
+    }
+}
+
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Query<'a> {
     pub(crate) user: &'a User,
-    /// The Kubernetes namespace of the target's pod.
-    pub(crate) namespace: Option<&'a str>,
-    /// The target's pod.
-    pub(crate) pod: Option<&'a str>,
+    /// One of the names of the target; `None` before the target is looked at.
+    pub(crate) target: Option<&'a PodName>,
     pub(crate) profile: &'a str,
-    pub(crate) program: &'a Program,
-    /// What follows the program.
-    pub(crate) arguments: &'a [String],
-    pub(crate) needs: BTreeSet<Need>,
+    /// The program and its arguments; `None` before they are looked for.
+    pub(crate) command: Option<(&'a Program, &'a [String])>,
+    /// Before the target is looked at: those that the options alone tell.
+    pub(crate) needs: &'a BTreeSet<Need>,
+    /// Directories of the host that root's ids may write to, without links.
+    pub(crate) writable: &'a [PathBuf],
 }
 
 /// A user or group as a rule names it.
@@ -151,6 +178,7 @@ pub(crate) struct Rule {
     commands: Vec<Command>,
     profiles: Vec<Glob>,
     allow: BTreeSet<Need>,
+    writable: Vec<PathBuf>,
 }
 
 /// The rules, in order.
@@ -173,15 +201,21 @@ pub(crate) struct Decision {
 
 impl Policy {
     /// The first rule that matches decides. `real` resolves the links of a directory that a rule names.
+    ///
+    /// Where the target or the command is not known yet, this is what can be said for all of them: it refuses what no
+    /// target and no command would make allowed.
     pub(crate) fn decide(&self, query: &Query<'_>, real: &dyn Fn(&Path) -> PathBuf) -> Decision {
         let mut missed = Vec::new();
         for (index, rule) in self.rules.iter().enumerate() {
             match rule.misses(query, real) {
                 Some(why) => missed.push(why),
+                None if rule.effect == Effect::Deny && rule.depends_on_the_unknown(query) => {
+                    missed.push("it may be about another target or command".to_owned());
+                }
                 None => {
                     let allowed = rule.effect == Effect::Allow;
-                    let program = match query.program {
-                        Program::OfHost(path) if !rule.commands.is_empty() => Some(path.clone()),
+                    let program = match query.command {
+                        Some((Program::OfHost(path), _)) if !rule.commands.is_empty() => Some(path.clone()),
                         _ => None,
                     };
                     return Decision { rule: Some(index), allowed, program, missed };
@@ -193,9 +227,15 @@ impl Policy {
 }
 
 impl Rule {
-    /// Why it does not match, if it does not.
+    /// Whether it has a key that is about what the query does not say yet.
+    fn depends_on_the_unknown(&self, query: &Query<'_>) -> bool {
+        (query.target.is_none() && !(self.namespaces.is_empty() && self.pods.is_empty()))
+            || (query.command.is_none() && !self.commands.is_empty())
+    }
+
+    /// Why it does not match, if it does not. What is not known yet is no reason.
     fn misses(&self, query: &Query<'_>, real: &dyn Fn(&Path) -> PathBuf) -> Option<String> {
-        let Query { user, namespace, pod, profile, program, arguments, needs } = query;
+        let Query { user, target, profile, command, .. } = query;
         let nobody_named = self.users.is_empty() && self.groups.is_empty();
         let is_user = |account: &Account| match account {
             Account::Everybody => true,
@@ -210,38 +250,57 @@ impl Rule {
         if !nobody_named && !self.users.iter().any(is_user) && !self.groups.iter().any(is_group) {
             return Some("it is about other users".to_owned());
         }
+        if let Some(target) = target
+            && let Some(why) = self.misses_target(target)
+        {
+            return Some(why.to_owned());
+        }
+        if !self.profiles.is_empty() && !self.profiles.iter().any(|glob| glob.matches(profile)) {
+            return Some(format!("it is not about profile {profile}"));
+        }
+        if let Some((program, arguments)) = command
+            && !self.commands.is_empty()
+            && !self.commands.iter().any(|command| command.matches(program, arguments, real))
+        {
+            // One reason for both: it does not tell whether a file is there that the user may not look for.
+            return Some("it is about other commands, or there is no such program".to_owned());
+        }
+        // Who may do everything may do each thing.
+        if self.effect == Effect::Deny || *profile == EVERYTHING {
+            return None;
+        }
+        self.lacks(query)
+    }
+
+    fn misses_target(&self, PodName { namespace, pod }: &PodName) -> Option<&'static str> {
         let is_namespace = |like: &Namespace| match (like, namespace) {
             (Namespace::None, None) => true,
             (Namespace::Like(glob), Some(namespace)) => glob.matches(namespace),
             _ => false,
         };
         if !self.namespaces.is_empty() && !self.namespaces.iter().any(is_namespace) {
-            return Some("it is about other namespaces".to_owned());
+            return Some("it is about other namespaces");
         }
-        if !self.pods.is_empty() && !self.pods.iter().any(|glob| pod.is_some_and(|pod| glob.matches(pod))) {
-            return Some("it is about other pods".to_owned());
-        }
-        if !self.profiles.is_empty() && !self.profiles.iter().any(|glob| glob.matches(profile)) {
-            return Some(format!("it is not about profile {profile}"));
-        }
-        if !self.commands.is_empty() && !self.commands.iter().any(|c| c.matches(program, arguments, real)) {
-            return Some(match program {
-                Program::Missing => "it is about commands, and there is no such program".to_owned(),
-                _ => "it is about other commands".to_owned(),
-            });
-        }
-        // Whoever may do everything may do each thing.
-        if self.effect == Effect::Deny || *profile == EVERYTHING {
-            return None;
-        }
-        let missing: Vec<_> = needs
+        let is_pod = |glob: &Glob| pod.as_ref().is_some_and(|pod| glob.matches(pod));
+        (!self.pods.is_empty() && !self.pods.iter().any(is_pod)).then_some("it is about other pods")
+    }
+
+    /// What it does not allow of what has to be allowed by name.
+    fn lacks(&self, query: &Query<'_>) -> Option<String> {
+        let missing: Vec<_> = query
+            .needs
             .iter()
             .filter(|need| !self.allow.contains(need))
-            // Whoever may run any program gains nothing by variables.
+            // Who may run any program gains nothing by variables.
             .filter(|need| **need != Need::Env || !self.commands.is_empty())
             .map(|need| need.name())
             .collect();
-        (!missing.is_empty()).then(|| format!("it does not allow {}", missing.join(", ")))
+        if !missing.is_empty() {
+            return Some(format!("it does not allow {}", missing.join(", ")));
+        }
+        let named = |directory: &Path| self.writable.iter().any(|named| directory.starts_with(named));
+        let directory = query.writable.iter().find(|directory| !named(directory))?;
+        Some(format!("it does not allow writing to {}", directory.display()))
     }
 }
 
@@ -282,6 +341,7 @@ pub(crate) struct Shown {
     pub(crate) commands: Vec<String>,
     pub(crate) profiles: Vec<String>,
     pub(crate) allow: Vec<&'static str>,
+    pub(crate) writable: Vec<PathBuf>,
     pub(crate) reason: Option<String>,
 }
 
@@ -302,6 +362,7 @@ impl Policy {
             commands: texts(&rule.commands),
             profiles: texts(&rule.profiles),
             allow: rule.allow.iter().map(|need| need.name()).collect(),
+            writable: rule.writable.clone(),
             reason: rule.reason.clone(),
         };
         self.rules.iter().enumerate().map(shown).collect()

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::str::FromStr;
 use toml::Spanned;
 
@@ -45,6 +46,7 @@ struct Written {
     commands: Option<Texts>,
     profiles: Option<Texts>,
     allow: Option<Texts>,
+    writable: Option<Texts>,
     reason: Option<Spanned<String>>,
 }
 
@@ -94,9 +96,9 @@ fn rule(text: &str, written: Spanned<Written>) -> Result<Rule, Wrong> {
         ));
     }
     if effect == Effect::Deny
-        && let Some(allow) = &written.allow
+        && let Some(what) = written.allow.as_ref().or(written.writable.as_ref())
     {
-        return Err((allow.span(), "a rule that denies has nothing to allow".to_owned()));
+        return Err((what.span(), "a rule that denies has nothing to allow".to_owned()));
     }
     let mut profiles = list(written.profiles, glob)?;
     if profiles.is_empty() && effect == Effect::Allow {
@@ -115,6 +117,7 @@ fn rule(text: &str, written: Spanned<Written>) -> Result<Rule, Wrong> {
         commands: list(written.commands, Command::parse)?,
         profiles,
         allow: list(written.allow, Need::from_str)?.into_iter().collect::<BTreeSet<_>>(),
+        writable: list(written.writable, directory)?,
     })
 }
 
@@ -141,6 +144,19 @@ fn glob(text: &str) -> Result<Glob, String> {
         return Err(format!("{text:?}: {c:?} has no meaning: patterns know `*` and `?` alone"));
     }
     Ok(Glob::new(text))
+}
+
+/// A directory as the kernel names it. A pattern or a link could be made to mean another by those who write there.
+pub(crate) fn directory(text: &str) -> Result<PathBuf, String> {
+    let parts = text.strip_prefix('/').ok_or_else(|| format!("{text:?} is no absolute path"))?;
+    if parts.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        let rule = "name one below /, without `//`, `.`, `..` and a last `/`";
+        return Err(format!("{text:?} is no plain path of a directory: {rule}"));
+    }
+    if text.contains(|c: char| c.is_control() || "*?".contains(c)) {
+        return Err(format!("{text:?} has a wildcard or control character in it: name each directory"));
+    }
+    Ok(text.into())
 }
 
 fn user(text: &str) -> Result<Account, String> {

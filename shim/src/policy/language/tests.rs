@@ -19,6 +19,7 @@ struct Asked {
     program: Program,
     arguments: Vec<String>,
     needs: BTreeSet<Need>,
+    writable: Vec<PathBuf>,
 }
 
 impl Asked {
@@ -33,20 +34,29 @@ impl Asked {
             program: Program::OfHost(words.next().unwrap().into()),
             arguments: words.collect(),
             needs: BTreeSet::new(),
+            writable: Vec::new(),
         }
     }
 
     fn of(&self, policy: &str) -> Decision {
-        let Self { user, namespace, pod, profile, program, arguments, needs } = self;
-        let query = Query {
-            user,
-            namespace: *namespace,
-            pod: *pod,
-            profile,
-            program,
-            arguments,
-            needs: needs.clone(),
-        };
+        let target =
+            PodName { namespace: self.namespace.map(str::to_owned), pod: self.pod.map(str::to_owned) };
+        self.decide(policy, Some(&target), Some((&self.program, &self.arguments)))
+    }
+
+    /// Before the target is looked at and the command is looked for.
+    fn beforehand(&self, policy: &str) -> Decision {
+        self.decide(policy, None, None)
+    }
+
+    fn decide(
+        &self,
+        policy: &str,
+        target: Option<&PodName>,
+        command: Option<(&Program, &[String])>,
+    ) -> Decision {
+        let Self { user, profile, needs, writable, .. } = self;
+        let query = Query { user, target, profile, command, needs, writable };
         // Where `/bin` and `/sbin` are links.
         let real = |dir: &Path| match dir.to_str() {
             Some("/bin") => "/usr/bin".into(),
@@ -213,7 +223,7 @@ fn a_program_of_the_target_is_known_by_its_word_alone() {
 fn a_missing_program_matches_no_command() {
     let asked = Asked { program: Program::Missing, ..curl() };
     let decision = asked.of("[[rule]]\nusers = ['ann']\ncommands = ['/*']\neffect = 'allow'\n");
-    assert_eq!(decision.missed, ["it is about commands, and there is no such program"]);
+    assert_eq!(decision.missed, ["it is about other commands, or there is no such program"]);
     assert!(asked.is_allowed("[[rule]]\nusers = ['ann']\neffect = 'allow'\n"));
 }
 
@@ -252,4 +262,68 @@ fn rules_are_shown_as_they_were_understood() {
         (&shown.commands[0][..], &shown.profiles[..]),
         ("ip addr *", &["restricted".into(), "general".into()][..])
     );
+}
+
+#[test]
+fn a_rule_names_the_directories_that_may_be_written_to() {
+    let rule = "[[rule]]\nusers = ['ann']\neffect = 'allow'\nwritable = ['/srv/dumps', '/var/tmp/x']\n";
+    for (directories, want) in [
+        (&["/srv/dumps"][..], true),
+        (&["/srv/dumps/of/today", "/var/tmp/x"], true),
+        (&["/srv"], false),
+        (&["/srv/dumps2"], false),
+        (&["/srv/dumps", "/etc"], false),
+        (&["/"], false),
+    ] {
+        let writable = directories.iter().map(PathBuf::from).collect();
+        let decision = Asked { writable, ..curl() }.of(rule);
+        assert_eq!(decision.allowed, want, "{directories:?}");
+        if !want {
+            let refused = directories.last().unwrap();
+            assert_eq!(decision.missed, [format!("it does not allow writing to {refused}")]);
+        }
+    }
+    let without = Asked { writable: vec!["/srv/dumps".into()], ..curl() };
+    assert!(
+        !without.is_allowed("[[rule]]\nusers = ['ann']\neffect = 'allow'\nallow = ['root', 'directory']\n")
+    );
+    for (written, what) in [
+        ("'srv'", "\"srv\" is no absolute path"),
+        ("'/'", "is no plain path of a directory"),
+        ("'/srv/'", "is no plain path of a directory"),
+        ("'/srv/../etc'", "is no plain path of a directory"),
+        ("'/srv/*'", "has a wildcard"),
+        ("\"/srv/\\u0007\"", "has a wildcard or control character"),
+    ] {
+        let text = format!("[[rule]]\nusers = ['ann']\neffect = 'allow'\nwritable = [{written}]\n");
+        let mistake = parse(&text).unwrap_err();
+        assert!(mistake.line == 4 && mistake.what.contains(what), "{written}: {mistake}");
+    }
+    let deny = "[[rule]]\neffect = 'deny'\nwritable = ['/srv']\n";
+    assert!(parse(deny).unwrap_err().what.contains("has nothing to allow"));
+}
+
+#[test]
+fn beforehand_only_what_nothing_would_make_allowed_is_refused() {
+    let allow = "[[rule]]\nusers = ['ann']\neffect = 'allow'\n";
+    let other = "[[rule]]\nusers = ['bob']\neffect = 'allow'\n";
+    let deny = |keys: &str| format!("[[rule]]\neffect = 'deny'\n{keys}{allow}");
+    for (policy, want) in [
+        (String::new(), false),
+        (other.to_owned(), false),
+        (allow.to_owned(), true),
+        (format!("{allow}namespaces = ['nowhere']\npods = ['none']\ncommands = ['nothing']\n"), true),
+        (format!("{allow}profiles = ['netadmin']\n"), false),
+        (deny(""), false),
+        (deny("profiles = ['general']\n"), false),
+        (deny("profiles = ['trace']\n"), true),
+        (deny("namespaces = ['*', '-']\n"), true),
+        (deny("pods = ['*']\n"), true),
+        (deny("commands = ['/usr/bin/curl']\n"), true),
+    ] {
+        assert_eq!(curl().beforehand(&policy).allowed, want, "{policy}");
+    }
+    let asks_for_more = Asked { needs: [Need::Directory].into(), ..curl() };
+    assert!(!asks_for_more.beforehand(allow).allowed);
+    assert!(asks_for_more.beforehand(&format!("{allow}allow = ['directory']\n")).allowed);
 }

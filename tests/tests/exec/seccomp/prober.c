@@ -85,6 +85,19 @@ int main(int argc, char **argv) {
     CALL(ioperm, -1L, 1, 1, 0, 0);
     CALL(modify_ldt, 9999, 0, 0, 0, 0);
 #endif
+    CALL(shmget, 0, 0, 0, 0, 0);
+    CALL(semget, 0, -1L, 0, 0, 0);
+    CALL(msgget, 0x7fffffffL, 0, 0, 0, 0);
+    CALL(mq_open, BAD, 0, 0, 0, 0);
+    CALL(prlimit64, 99999999, 99, 0, 0, 0);
+    CALL(setpriority, 99, 99999999, 0, 0, 0);
+    CALL(ioprio_set, 99, 99999999, 0, 0, 0);
+    CALL(sched_setaffinity, 99999999, 8, BAD, 0, 0);
+    CALL(sched_setscheduler, 99999999, 0, BAD, 0, 0);
+    CALL(sched_setparam, 99999999, BAD, 0, 0, 0);
+    CALL(sched_setattr, 99999999, BAD, 0, 0, 0);
+    CALL(get_robust_list, 99999999, BAD, BAD, 0, 0);
+    probe("prctl:SCHED_CORE", SYS_prctl, 62, 99, 0, 0, 0);
     CALL(clone3, BAD, 8, 0, 0, 0);
 
     CALL(ptrace, 99999, 99999999, 0, 0, 0);

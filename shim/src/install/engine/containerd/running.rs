@@ -9,6 +9,7 @@ use crate::install::run;
 use crate::install::state::{Entry, State};
 use crate::install::tree::Tree;
 use crate::problem::Problem;
+use porthole_registry::bounded;
 use porthole_registry::process::Process;
 use rustix::net::sockopt::socket_peercred;
 use std::os::unix::net::UnixStream;
@@ -87,7 +88,7 @@ fn started(pid: u32) -> Option<SystemTime> {
 /// The configuration that the running containerd was told to read, where it was told another than `config`.
 pub(super) fn other_config(effective: &Effective, config: &Path) -> Option<PathBuf> {
     let pid = daemon(&effective.address()).ok()?;
-    let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let line = bounded::file(format!("/proc/{pid}/cmdline"), bounded::LISTS).ok()?;
     command_line::other_config(EngineName::Containerd, &command_line::words(&line), config)
 }
 
@@ -128,7 +129,7 @@ fn containers(state: &Path, runtime: &Path) -> usize {
     let tasks = below(&state.join("io.containerd.runtime.v2.task"))
         .flat_map(|namespace| below(&namespace).collect::<Vec<_>>());
     let is_made_with = |bundle: &PathBuf| {
-        let text = std::fs::read_to_string(bundle.join("runtime"));
+        let text = bounded::text(bundle.join("runtime"), bounded::FACTS);
         text.is_ok_and(|text| Path::new(text.trim()) == runtime)
     };
     tasks.filter(is_made_with).count()

@@ -5,6 +5,7 @@ use super::info::{self, Info};
 use crate::exit::Exit;
 use crate::install::engine::command_line::{values, words};
 use crate::problem::Problem;
+use porthole_registry::bounded;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -30,7 +31,7 @@ impl Daemon {
     /// The daemon that has this configuration, if it runs.
     pub(super) fn find(config: &Config) -> Result<Option<Self>, Problem> {
         let pid_file = config.word("pidfile")?.unwrap_or_else(|| PID_FILE.to_owned());
-        let pid = std::fs::read_to_string(pid_file).ok().and_then(|text| text.trim().parse().ok());
+        let pid = bounded::text(pid_file, bounded::FACTS).ok().and_then(|text| text.trim().parse().ok());
         let Some(pid) = pid.and_then(Pid::from_raw) else { return Ok(None) };
         let fail = |e: Errno| Problem::failed(format!("open the process {pid} of Docker: {e}"));
         let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
@@ -40,8 +41,8 @@ impl Daemon {
             Err(errno) => return Err(fail(errno)),
         };
         let proc = PathBuf::from(format!("/proc/{pid}"));
-        let comm = std::fs::read_to_string(proc.join("comm")).unwrap_or_default();
-        let command = std::fs::read(proc.join("cmdline")).unwrap_or_default();
+        let comm = bounded::text(proc.join("comm"), bounded::FACTS).unwrap_or_default();
+        let command = bounded::file(proc.join("cmdline"), bounded::LISTS).unwrap_or_default();
         // What was read was of that process, if it is still alive.
         let ended =
             poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&Timespec::default())).map_err(fail)?;
