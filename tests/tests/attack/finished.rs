@@ -14,8 +14,8 @@ use crate::prey::{Prey, places_below};
 /// The words of a command that is the same program with and without the target's mount namespace.
 pub const COMMAND: [&str; 3] = ["/bin/busybox", "sleep", "1000"];
 
-/// The same for a short time.
-pub const SHORT: [&str; 3] = ["/bin/busybox", "sleep", "0.05"];
+/// The same for a short time. busybox writes into a number with a point while it reads it.
+pub const SHORT: [&str; 3] = ["/bin/busybox", "usleep", "50000"];
 
 /// What one command has.
 pub struct Finished {
