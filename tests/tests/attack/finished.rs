@@ -83,7 +83,7 @@ impl Finished {
         let numbers = fs::read_dir(at("fd")).unwrap().flatten();
         let numbers = numbers.filter_map(|entry| entry.file_name().into_string().ok());
         Self {
-            status: read("status").lines().map(|line| line.replace('\t', " ")).collect(),
+            status: read("status").lines().map(|line| as_inside(prey, line)).collect(),
             words: words("cmdline"),
             environ: words("environ"),
             mounts: read("mountinfo").lines().map(mount).collect(),
@@ -130,6 +130,16 @@ impl Finished {
             "Uid" | "Gid" | "Groups" => value.trim() != own,
             _ => false,
         }
+    }
+}
+
+/// A line of a status as a process of the container reads it.
+fn as_inside(prey: &Prey, line: &str) -> String {
+    let words = line.split_whitespace();
+    let number = |word: &str| word.parse().map_or(word.to_owned(), |id| prey.number(id).to_string());
+    match ["Uid:", "Gid:", "Groups:"].iter().any(|name| line.starts_with(name)) {
+        true => words.map(number).collect::<Vec<_>>().join(" "),
+        false => line.replace('\t', " "),
     }
 }
 

@@ -67,13 +67,14 @@ fn told(mode: &[&str], wrong: &BTreeMap<(&str, String), BTreeMap<String, BTreeSe
 
 fn no_process_in_the_targets_pid_namespace_ever_has_more_than_the_finished_command(
     node: &Node,
+    prey: fn(&Node, &[&str]) -> Prey,
     mode: &[&str],
 ) {
     attacker(node);
     // The places are the host's, which is made along with the container; so they are written where it looks for them.
     let script = "until [ -e /out/places ]; do sleep 0.01; done; \
                   exec /bin/attacker /out \"$(cat /out/places)\" \"$@\"";
-    let prey = Prey::new(node, &["/bin/sh", "-c", script, "sh", OWN, RECORD]);
+    let prey = prey(node, &["/bin/sh", "-c", script, "sh", OWN, RECORD]);
     fs::write(prey.out().join("new"), places()).unwrap();
     fs::rename(prey.out().join("new"), prey.out().join("places")).unwrap();
     let options = |profile: &'static str| [&["--profile", profile], mode].concat();
@@ -101,13 +102,17 @@ fn no_process_in_the_targets_pid_namespace_ever_has_more_than_the_finished_comma
 
 /// Makes a test of each listed way in.
 macro_rules! by_every_way {
-    ($($module:ident: $mode:expr),+ $(,)?) => {
+    ($($module:ident: $prey:ident $mode:expr),+ $(,)?) => {
         $(mod $module {
             #[test]
             fn no_process_in_the_targets_pid_namespace_ever_has_more_than_the_finished_command() {
                 porthole_tests::requires!(root, ip, runc, gcc);
                 porthole_tests::node::run(porthole_tests::test_path!(), |node| {
-                    super::no_process_in_the_targets_pid_namespace_ever_has_more_than_the_finished_command(node, $mode);
+                    super::no_process_in_the_targets_pid_namespace_ever_has_more_than_the_finished_command(
+                        node,
+                        super::Prey::$prey,
+                        $mode,
+                    );
                 });
             }
         })+
@@ -115,10 +120,13 @@ macro_rules! by_every_way {
 }
 
 by_every_way!(
-    by_p: &["-p"],
-    by_a: &["-a"],
-    by_p_m: &["-p", "-m"],
-    by_p_n: &["-p", "-n"],
+    by_p: new &["-p"],
+    by_a: new &["-a"],
+    by_p_m: new &["-p", "-m"],
+    by_p_n: new &["-p", "-n"],
+    by_p_as_root: new &["-p", "--uid", "0"],
+    by_a_of_a_user_namespace: boxed &["-a"],
+    by_p_u_of_a_user_namespace: boxed &["-p", "-U"],
 );
 
 /// Where a process of the target without rights found the value of `-e`, or a variable of porthole's own.

@@ -65,6 +65,15 @@ pub struct Prey {
 impl Prey {
     /// A container whose first process is `program` with arguments, and to which the host's `out` is `/out`.
     pub fn new(node: &Node, program: &[&str]) -> Self {
+        Self::with(node, program, |bundle| bundle)
+    }
+
+    /// The same with a user namespace of its own: its root has these capabilities over that alone.
+    pub fn boxed(node: &Node, program: &[&str]) -> Self {
+        Self::with(node, program, Bundle::user_namespace)
+    }
+
+    fn with(node: &Node, program: &[&str], change: impl FnOnce(Bundle) -> Bundle) -> Self {
         host(node);
         let out = node.scratch().join("out");
         fs::create_dir_all(&out).unwrap();
@@ -82,7 +91,7 @@ impl Prey {
                 config["process"]["noNewPrivileges"] = json!(false);
                 config["annotations"]["io.kubernetes.cri.image-name"] = json!(RECORD);
             });
-        let container = Container::run(Runtime::Runc, &bundle);
+        let container = Container::run(Runtime::Runc, &change(bundle));
         let record = node.record(container.id()).unwrap().to_string();
         assert!(record.contains(RECORD), "the record has what is looked for: {record}");
         // Whatever a hostile container does to the image, it does to a copy.
@@ -94,6 +103,14 @@ impl Prey {
     /// Where the container writes.
     pub fn out(&self) -> &Path {
         &self.out
+    }
+
+    /// How a process of the container is told a user's number, where the host has this one.
+    pub fn number(&self, id: u32) -> u32 {
+        let map = fs::read_to_string(format!("/proc/{}/uid_map", self.pid())).unwrap();
+        let fields: Vec<u32> = map.split_whitespace().map(|field| field.parse().unwrap()).collect();
+        let [inside, outside, count] = fields[..] else { panic!("{map}") };
+        if (outside..outside.saturating_add(count)).contains(&id) { id - outside + inside } else { 65534 }
     }
 
     /// Pid of the container's first process.
