@@ -124,6 +124,7 @@ by_every_way!(
     by_a: new &["-a"],
     by_p_m: new &["-p", "-m"],
     by_p_n: new &["-p", "-n"],
+    by_p_at_a_terminal: at_a_terminal &["-p"],
     by_p_as_root: new &["-p", "--uid", "0"],
     by_a_of_a_user_namespace: boxed &["-a"],
     by_p_u_of_a_user_namespace: boxed &["-p", "-U"],
