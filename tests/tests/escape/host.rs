@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use porthole_tests::tools::{self, Outcome, binary};
 use porthole_tests::{Node, node, process};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
-use rustix::mount::{MountFlags, mount, mount_bind};
+use rustix::mount::mount_bind;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::columns::Column;
@@ -172,7 +172,7 @@ fn secrets(node: &Node) {
     for directory in ["/var/lib", "/srv", "/tmp"] {
         node::tmpfs(directory, if directory == "/tmp" { "mode=1777" } else { "mode=755" });
     }
-    own_home(node);
+    node::own_home(node);
     fs::create_dir_all("/srv/docker").unwrap();
     symlink("../../srv/docker", "/var/lib/docker").unwrap();
     let readable = 0o644;
@@ -196,17 +196,6 @@ fn secrets(node: &Node) {
         fs::write(path, "hunter2\n").unwrap();
         mode(Path::new(path), bits);
     }
-}
-
-/// A home of root's own, over the machine's, in which the programs under test may be.
-fn own_home(node: &Node) {
-    let [upper, work] = ["home", "home-work"].map(|name| node.scratch().join(name));
-    for directory in [&upper, &work] {
-        fs::create_dir_all(directory).unwrap();
-    }
-    let options = format!("lowerdir=/root,upperdir={},workdir={}", upper.display(), work.display());
-    let options = std::ffi::CString::new(options).unwrap();
-    mount("overlay", "/root", "overlay", MountFlags::empty(), options.as_c_str()).unwrap();
 }
 
 fn sockets() -> (Vec<UnixListener>, UnixDatagram) {
