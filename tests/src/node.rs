@@ -169,6 +169,17 @@ pub fn tmpfs(target: &str, options: &str) {
         .unwrap_or_else(|e| panic!("mount a tmpfs at {target}: {e}"));
 }
 
+/// Gives the node a home of root's own, over the machine's: the programs under test may be in that.
+pub fn own_home(node: &Node) {
+    let [upper, work] = ["home", "home-work"].map(|name| node.scratch().join(name));
+    for directory in [&upper, &work] {
+        fs::create_dir_all(directory).expect("make a directory");
+    }
+    let data = format!("lowerdir=/root,upperdir={},workdir={}", upper.display(), work.display());
+    let data = CString::new(data).expect("no NUL");
+    mount("overlay", "/root", "overlay", MountFlags::empty(), data.as_c_str()).expect("mount an overlay");
+}
+
 /// A root filesystem with nothing but busybox, shared read-only by every container of the node.
 fn build_rootfs(root: &Path) {
     for dir in ["bin", "dev", "etc", "proc", "run", "sys", "tmp", "out"] {

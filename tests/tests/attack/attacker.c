@@ -174,11 +174,15 @@ static void roots(int pid) {
 
 static void image(int pid) {
     link_of(pid, "exe", "exe", "");
-    /* While it runs, no image can be opened for writing; once it has ended, one on a writable mount can. */
+    /* While it runs, no image can be opened for writing; once it has ended, one can that is neither on a read-only mount
+       nor sealed. */
     struct statfs mount;
-    int file = of_process(pid, "exe", O_PATH);
-    if (file >= 0 && !fstatfs(file, &mount) && !(mount.f_flags & ST_RDONLY)) link_of(pid, "exe", "exe-writable", "");
-    if (file >= 0) close(file);
+    int file = of_process(pid, "exe", O_RDONLY);
+    if (file < 0) return;
+    int seals = fcntl(file, F_GET_SEALS);
+    int sealed = seals >= 0 && seals & F_SEAL_WRITE;
+    if (!sealed && !fstatfs(file, &mount) && !(mount.f_flags & ST_RDONLY)) link_of(pid, "exe", "exe-writable", "");
+    close(file);
 }
 
 static int remote(int pid, int mem, void *to, size_t length, uintptr_t from) {

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::Child;
+use std::time::{Duration, Instant};
 
 use porthole_tests::process::wait_until;
 
@@ -12,8 +14,8 @@ use crate::prey::{Prey, places_below};
 /// The words of a command that is the same program with and without the target's mount namespace.
 pub const COMMAND: [&str; 3] = ["/bin/busybox", "sleep", "1000"];
 
-/// The same for a short time.
-pub const SHORT: [&str; 3] = ["/bin/busybox", "sleep", "0.05"];
+/// The same for a short time. busybox writes into a number with a point while it reads it.
+pub const SHORT: [&str; 3] = ["/bin/busybox", "usleep", "50000"];
 
 /// What one command has.
 pub struct Finished {
@@ -61,6 +63,12 @@ impl Drop for Running {
     fn drop(&mut self) {
         drop(self.porthole.kill());
         drop(self.porthole.wait());
+        // It dies with porthole; the next one must not be taken for it.
+        let command = format!("/proc/{}", self.pid);
+        let until = Instant::now() + Duration::from_secs(5);
+        while Path::new(&command).exists() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
@@ -75,7 +83,7 @@ impl Finished {
         let numbers = fs::read_dir(at("fd")).unwrap().flatten();
         let numbers = numbers.filter_map(|entry| entry.file_name().into_string().ok());
         Self {
-            status: read("status").lines().map(|line| line.replace('\t', " ")).collect(),
+            status: read("status").lines().map(|line| as_inside(prey, line)).collect(),
             words: words("cmdline"),
             environ: words("environ"),
             mounts: read("mountinfo").lines().map(mount).collect(),
@@ -125,9 +133,20 @@ impl Finished {
     }
 }
 
+/// A line of a status as a process of the container reads it.
+fn as_inside(prey: &Prey, line: &str) -> String {
+    let words = line.split_whitespace();
+    let number = |word: &str| word.parse().map_or(word.to_owned(), |id| prey.number(id).to_string());
+    match ["Uid:", "Gid:", "Groups:"].iter().any(|name| line.starts_with(name)) {
+        true => words.map(number).collect::<Vec<_>>().join(" "),
+        false => line.replace('\t', " "),
+    }
+}
+
 /// What says no more than that it is porthole that becomes the command.
 fn is_name_of_porthole(text: &str) -> bool {
-    text.rsplit('/').next().is_some_and(|name| name.trim_end_matches(" (deleted)") == "porthole")
+    let name = text.rsplit('/').next().unwrap_or_default();
+    ["porthole", "memfd:porthole"].contains(&name.trim_end_matches(" (deleted)"))
 }
 
 /// Numbers of pipes and processes are others each time, and say nothing.

@@ -1,6 +1,7 @@
 //! A node with a hostile container, and what on that node is worth attacking.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,6 +10,7 @@ use porthole_tests::process::wait_until;
 use porthole_tests::tools::{self, Outcome, binary};
 use porthole_tests::{Bundle, Container, Node, Runtime, node};
 use rustix::mount::mount_bind;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::{Value, json};
 
 /// In porthole's own environment.
@@ -60,11 +62,32 @@ pub struct Prey {
     out: PathBuf,
     porthole: PathBuf,
     container: Container,
+    /// Of whoever calls porthole, where that is a person: both ends.
+    terminal: Option<(OwnedFd, File)>,
 }
 
 impl Prey {
     /// A container whose first process is `program` with arguments, and to which the host's `out` is `/out`.
     pub fn new(node: &Node, program: &[&str]) -> Self {
+        Self::with(node, program, |bundle| bundle)
+    }
+
+    /// The same with a user namespace of its own: its root has these capabilities over that alone.
+    pub fn boxed(node: &Node, program: &[&str]) -> Self {
+        Self::with(node, program, Bundle::user_namespace)
+    }
+
+    /// The same with a person at a terminal who calls porthole.
+    pub fn at_a_terminal(node: &Node, program: &[&str]) -> Self {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+        let slave = File::options().read(true).write(true).open(name).unwrap();
+        Self { terminal: Some((master, slave)), ..Self::new(node, program) }
+    }
+
+    fn with(node: &Node, program: &[&str], change: impl FnOnce(Bundle) -> Bundle) -> Self {
         host(node);
         let out = node.scratch().join("out");
         fs::create_dir_all(&out).unwrap();
@@ -82,18 +105,26 @@ impl Prey {
                 config["process"]["noNewPrivileges"] = json!(false);
                 config["annotations"]["io.kubernetes.cri.image-name"] = json!(RECORD);
             });
-        let container = Container::run(Runtime::Runc, &bundle);
+        let container = Container::run(Runtime::Runc, &change(bundle));
         let record = node.record(container.id()).unwrap().to_string();
         assert!(record.contains(RECORD), "the record has what is looked for: {record}");
         // Whatever a hostile container does to the image, it does to a copy.
         let porthole = node.scratch().join("porthole");
         fs::copy(binary("porthole"), &porthole).unwrap();
-        Self { out, porthole, container }
+        Self { out, porthole, container, terminal: None }
     }
 
     /// Where the container writes.
     pub fn out(&self) -> &Path {
         &self.out
+    }
+
+    /// How a process of the container is told a user's number, where the host has this one.
+    pub fn number(&self, id: u32) -> u32 {
+        let map = fs::read_to_string(format!("/proc/{}/uid_map", self.pid())).unwrap();
+        let fields: Vec<u32> = map.split_whitespace().map(|field| field.parse().unwrap()).collect();
+        let [inside, outside, count] = fields[..] else { panic!("{map}") };
+        if (outside..outside.saturating_add(count)).contains(&id) { id - outside + inside } else { 65534 }
     }
 
     /// Pid of the container's first process.
@@ -107,7 +138,11 @@ impl Prey {
         command.arg("exec").args(options).arg("-e").arg(format!("PASSWORD={VALUE}"));
         command.args(["shop/prey", "--"]).args(words).current_dir("/");
         command.env_clear().envs([("PATH", "/usr/bin:/bin"), ("TERM", "dumb"), ("OWN_SECRET", OWN)]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let end = || match &self.terminal {
+            Some((_, slave)) => Stdio::from(slave.try_clone().unwrap()),
+            None => Stdio::null(),
+        };
+        command.stdin(end()).stdout(end()).stderr(end());
         command
     }
 

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use porthole_tests::tools::{self, Outcome, binary};
 use porthole_tests::{Node, node, process};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
-use rustix::mount::{MountFlags, mount, mount_bind};
+use rustix::mount::mount_bind;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::columns::Column;
@@ -93,7 +93,7 @@ impl Host {
             command.arg("./prober");
         } else {
             // Where nothing of the host but its tools is seen, the program comes on standard input.
-            let copy = "export STARTED_IN=$PWD; cd $(mktemp -d /tmp/XXXXXX) && cat > prober && \
+            let copy = "export STARTED_IN=$PWD; cd $(mktemp -d) && cat > prober && \
                         chmod 755 prober && exec ./prober";
             command.args(["/bin/sh", "-c", copy]).stdin(File::open(self.work.join("prober")).unwrap());
         }
@@ -172,7 +172,7 @@ fn secrets(node: &Node) {
     for directory in ["/var/lib", "/srv", "/tmp"] {
         node::tmpfs(directory, if directory == "/tmp" { "mode=1777" } else { "mode=755" });
     }
-    own_home(node);
+    node::own_home(node);
     fs::create_dir_all("/srv/docker").unwrap();
     symlink("../../srv/docker", "/var/lib/docker").unwrap();
     let readable = 0o644;
@@ -184,7 +184,7 @@ fn secrets(node: &Node) {
         ("/etc/ssl/private/host.key", 0o600),
         ("/etc/netplan/50-wifi.yaml", 0o600),
         ("/etc/credstore/db", 0o600),
-        ("/root/.netrc", 0o600),
+        (concat!("/root", "/.netrc"), 0o600),
         ("/srv/host/data", readable),
         ("/tmp/of-the-host", readable),
         ("/etc/kubernetes/admin.conf", readable),
@@ -196,17 +196,6 @@ fn secrets(node: &Node) {
         fs::write(path, "hunter2\n").unwrap();
         mode(Path::new(path), bits);
     }
-}
-
-/// A home of root's own, over the machine's, in which the programs under test may be.
-fn own_home(node: &Node) {
-    let [upper, work] = ["home", "home-work"].map(|name| node.scratch().join(name));
-    for directory in [&upper, &work] {
-        fs::create_dir_all(directory).unwrap();
-    }
-    let options = format!("lowerdir=/root,upperdir={},workdir={}", upper.display(), work.display());
-    let options = std::ffi::CString::new(options).unwrap();
-    mount("overlay", "/root", "overlay", MountFlags::empty(), options.as_c_str()).unwrap();
 }
 
 fn sockets() -> (Vec<UnixListener>, UnixDatagram) {

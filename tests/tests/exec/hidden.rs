@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use porthole_tests::node::tmpfs;
+use porthole_tests::node::{own_home, tmpfs};
 use porthole_tests::{Node, on_a_node};
 
 use crate::setting::{exec, exec_in, output, own_etc, web_0, work};
@@ -24,9 +24,10 @@ fn shows(options: &[&str], path: &str) -> bool {
 
 fn engines_state_and_tokens_are_hidden_and_keys_are_from_root(node: &Node) {
     own_etc(node);
-    for place in ["/var/lib", "/srv", "/root", "/usr/local"] {
+    for place in ["/var/lib", "/srv", "/usr/local"] {
         tmpfs(place, "mode=755");
     }
+    own_home(node);
     let always = ["/var/lib/kubelet/pods/1/token", "/var/lib/containerd/blob", "/etc/kubernetes/admin.conf"];
     let from_root = [
         "/etc/shadow",

@@ -102,10 +102,13 @@ fn a_value_of_e_is_not_on_portholes_own_command_line(node: &Node) {
     {
         let running = Running::start(&[options, &["web-0", "--", "sleep", "1000"]].concat(), "sleep");
         let line = fs::read_to_string(format!("/proc/{}/cmdline", running.porthole())).unwrap();
-        assert!(!line.contains("hunter2") && line.ends_with("\0web-0\0--\0sleep\01000\0"), "{line:?}");
+        assert!(!line.contains("hunter2") && line.ends_with("\0web-0\0--\0sleep\x001000\0"), "{line:?}");
         let pid = running.command().unwrap();
-        let environ = fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
-        assert!(environ.contains("PASSWORD=hunter2\0"), "the command has it: {environ:?}");
+        // The kernel gives a program its name before its variables.
+        wait_until("the command to have it", || {
+            fs::read_to_string(format!("/proc/{pid}/environ"))
+                .is_ok_and(|environ| environ.contains("PASSWORD=hunter2\0"))
+        });
     }
     container.delete();
 }

@@ -12,6 +12,7 @@ mod hostile;
 mod hygiene;
 mod ids;
 mod namespaces;
+mod outside;
 mod policy;
 mod processes;
 mod profiles;
