@@ -14,6 +14,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
+use porthole_registry::bounded;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::{
     Pid, Signal, WaitOptions, WaitStatus, getpid, getppid, ioctl_tiocsctty, kill_process,
@@ -215,8 +216,8 @@ impl Launched<'_> {
 
     /// After the launcher's end: the command.
     fn children(&self) -> Result<Vec<Pid>, ExecError> {
-        let text =
-            std::fs::read_to_string(list_of_children()).map_err(Step::Launch.failed(list_of_children()))?;
+        let text = bounded::text(list_of_children(), bounded::LISTS)
+            .map_err(Step::Launch.failed(list_of_children()))?;
         let pids = text.split_ascii_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?));
         Ok(pids.filter(|pid| *pid != self.launcher && !self.others.contains(pid)).collect())
     }

@@ -178,6 +178,9 @@ pub const SHELL: [&str; 3] = [
 /// An `/etc` that may be changed, a `/tmp` of the host's own, and a directory that only a host has.
 fn host(node: &Node) {
     let copy = node.scratch().join("etc");
+    if copy.exists() {
+        return;
+    }
     let mut cp = Command::new("cp");
     cp.args(["-a", "/etc"]).arg(&copy);
     tools::run(cp).expect_success();

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
-use porthole_tests::{Node, on_a_node};
+use porthole_tests::{Node, on_a_node, requires, tools};
 
 use crate::finished::Running;
 use crate::prey::{PROFILES, Prey, SHELL};
@@ -93,7 +94,34 @@ fn a_directory_of_the_host_is_refused_where_the_target_would_see_it(node: &Node)
     prey.delete();
 }
 
+fn what_the_target_has_at_proc_is_not_taken_for_its_procfs(node: &Node) {
+    requires!(nsenter);
+    for file_system in ["tmpfs", "proc"] {
+        let prey = Prey::new(node, &["/bin/sleep", "100000"]);
+        // Of no pid namespace, or of the wrong one: that of the process that mounts it.
+        let mut cover = Command::new("nsenter");
+        cover.args(["--target", &prey.pid().to_string(), "--mount", "--", "/bin/busybox", "mount", "-t"]);
+        cover.args([file_system, file_system, "/proc"]);
+        tools::run(cover).expect_success();
+        let script = "cat /proc/1/comm; echo /proc/[0-9]*";
+        let outcome = prey.run(&["-p"], &["/bin/sh", "-c", script]);
+        // Where the kernel makes no procfs by the namespace, there is none to be had.
+        if outcome.status.code() == Some(125) {
+            assert!(outcome.stderr.contains("/proc"), "{file_system}: {outcome:?}");
+        } else {
+            let (first, all) = outcome.expect_success().split_once('\n').unwrap();
+            assert!(["sleep", "busybox"].contains(&first), "{file_system}: {outcome:?}");
+            assert!(
+                all.split_whitespace().count() <= 3,
+                "{file_system}: only what is in the container: {all}"
+            );
+        }
+        prey.delete();
+    }
+}
+
 on_a_node!(requires(root, ip, runc):
     the_target_sees_the_tools_and_nothing_else_through_the_command,
     a_directory_of_the_host_is_refused_where_the_target_would_see_it,
+    what_the_target_has_at_proc_is_not_taken_for_its_procfs,
 );

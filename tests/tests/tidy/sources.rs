@@ -94,7 +94,7 @@ const STREAMS: [&str; 6] = [
     "hook/src/bin/porthole-hook/input.rs",
     "shim/src/demo/preflight.rs",
     "shim/src/demo/server.rs",
-    "shim/src/exec/view/base.rs",
+    "shim/src/exec/pinned.rs",
     "shim/src/exec/wait.rs",
     "shim/src/install/run.rs",
 ];
