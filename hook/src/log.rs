@@ -3,7 +3,7 @@
 //! Written here, not taken from a crate, because the watchdog has to send it from a signal handler: nothing below
 //! [`send`] allocates, locks or waits.
 
-use porthole_registry::text::is_deceptive;
+use porthole_registry::text::{self, is_deceptive};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io;
@@ -44,7 +44,7 @@ impl Log {
 
     /// To the caller, who shows it as the reason why the container failed.
     pub fn to_stderr(self, line: &str) {
-        write_all(rustix::stdio::stderr(), format!("{}: {line}\n", self.0).as_bytes());
+        write_all(rustix::stdio::stderr(), format!("{}: {}\n", self.0, text::line(line)).as_bytes());
     }
 }
 

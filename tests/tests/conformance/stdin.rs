@@ -226,6 +226,21 @@ fn on_error_fail_fails_for_those_who_want_it(node: &Node) {
     node.expect_one_line(&["OCI state"]);
 }
 
+fn what_the_runtime_shows_of_it_is_one_line_and_orders_nothing(node: &Node) {
+    let file = node.scratch().join("config.toml");
+    fs::write(&file, "on_error = \"fail\"\n").unwrap();
+    let sandbox = Sandbox::start();
+    let mut state = web_0(node).state(Some(sandbox.pid()));
+    state["bundle"] = json!("/nowhere\nporthole-hook: forged \u{1b}[2J\u{9b}31m\u{202e}");
+    let outcome = HookRun::with_state("createRuntime", &state).config(&file).run();
+    assert!(outcome.stderr.contains("/nowhere?porthole-hook: forged ?[2J?31m?/config.json"), "{outcome:?}");
+    assert_eq!(outcome.stderr.lines().count(), 1, "{outcome:?}");
+    let line = node.expect_one_line(&["/nowhere?porthole-hook: forged ?[2J?31m?/config.json"]);
+    assert!(!line.contains(char::is_control), "{line:?}");
+    sandbox.end();
+    tools::reconcile();
+}
+
 fn without_a_system_log_the_line_is_on_stderr(node: &Node) {
     fs::rename("/dev/log", "/dev/log.away").unwrap();
     let outcome = HookRun::new("createRuntime", "rubbish").run();
@@ -291,6 +306,7 @@ on_a_node!(requires(root, ip, unshare):
     nothing_depends_on_directory_umask_or_environment,
     configuration_with_a_mistake_costs_one_line,
     on_error_fail_fails_for_those_who_want_it,
+    what_the_runtime_shows_of_it_is_one_line_and_orders_nothing,
     without_a_system_log_the_line_is_on_stderr,
     neither_a_log_nor_a_stderr_that_stands_still_holds_up_the_hook,
     hook_says_its_version,

@@ -127,7 +127,7 @@ pub(crate) static PERSONALITIES_AND_FIXED: Condition =
 pub(crate) static ITSELF: Condition = condition!(Eperm: 0 "pid" Among &[ZERO]);
 /// The same, where an argument before it says of what the other is the number.
 pub(crate) static ITS_PRIORITY: Condition =
-    condition!(Eperm: 0 "which" Among named![PRIO_PROCESS], 1 "who" Among &[ZERO]);
+    condition!(Eperm: 0 "which" Among &[("PRIO_PROCESS", 0)], 1 "who" Among &[ZERO]);
 /// The same for input and output.
 pub(crate) static ITS_IO_PRIORITY: Condition =
     condition!(Eperm: 0 "which" Among &[("IOPRIO_WHO_PROCESS", 1)], 1 "who" Among &[ZERO]);
