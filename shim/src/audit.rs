@@ -12,6 +12,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use syslog::{Facility, LogFormat, Logger, LoggerBackend, Severity};
 
 const SOCKET: &str = "/dev/log";
 /// The name of our structured data. The number is the one that RFC 5612 sets aside for examples: a tool without a
@@ -21,13 +22,11 @@ const SD_ID: &str = "porthole@32473";
 const LONGEST: usize = 2048;
 /// A log daemon that stands still for this long is taken for none.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Facility authpriv.
-const AUTHPRIV: u8 = 10 << 3;
 
 /// What is told, and to whom: one socket, opened before anything is entered.
 pub(crate) struct Log {
-    socket: io::Result<UnixDatagram>,
-    format: Format,
+    /// The logger, and its socket, to be told not to wait.
+    connection: io::Result<(Logger<LoggerBackend, Line>, UnixDatagram)>,
     fields: Vec<(&'static str, String)>,
     began: Instant,
 }
@@ -96,7 +95,7 @@ impl Log {
         if let Some(identity) = &policy.identity {
             field("refused_for", escape_text(identity));
         }
-        Self { socket: connect(), format, fields, began: Instant::now() }
+        Self { connection: connect(format), fields, began: Instant::now() }
     }
 
     /// With what the target is called.
@@ -150,19 +149,25 @@ impl Log {
     }
 
     fn send(&mut self, event: Event, more: &[(&'static str, String)]) -> io::Result<()> {
-        let socket = match &self.socket {
-            Ok(socket) => socket,
+        let (logger, socket) = match &mut self.connection {
+            Ok(connection) => connection,
             Err(error) => return Err(io::Error::new(error.kind(), error.to_string())),
         };
         let mut fields = vec![("event", event.name().to_owned())];
         fields.extend_from_slice(more);
         fields.extend_from_slice(&self.fields);
-        let sent = socket.send(line(&head(event, self.format), event, &fields).as_bytes());
+        let sent = match event {
+            Event::Refused => logger.warning((event, fields)),
+            Event::Exec | Event::End => logger.notice((event, fields)),
+        };
         if sent.is_err() {
             // One that stood still is not waited for again.
             socket.set_nonblocking(true)?;
         }
-        sent.map(drop)
+        sent.map_err(|error| match error {
+            syslog::Error::Write(error) | syslog::Error::Io(error) => error,
+            other => io::Error::other(other.to_string()),
+        })
     }
 }
 
@@ -175,14 +180,6 @@ enum Event {
 }
 
 impl Event {
-    /// Warning, or notice.
-    const fn severity(self) -> u8 {
-        match self {
-            Self::Refused => 4,
-            Self::Exec | Self::End => 5,
-        }
-    }
-
     const fn name(self) -> &'static str {
         match self {
             Self::Exec => "exec",
@@ -192,18 +189,36 @@ impl Event {
     }
 }
 
-fn connect() -> io::Result<UnixDatagram> {
+fn connect(format: Format) -> io::Result<(Logger<LoggerBackend, Line>, UnixDatagram)> {
     let socket = UnixDatagram::unbound()?;
     socket.connect(SOCKET)?;
     socket.set_write_timeout(Some(PATIENCE))?;
-    Ok(socket)
+    let same = socket.try_clone()?;
+    Ok((Logger::new(LoggerBackend::Unix(same), Line(format)), socket))
+}
+
+/// A line of the log, as the syslog crate's logger has it made.
+struct Line(Format);
+
+impl LogFormat<(Event, Vec<(&'static str, String)>)> for Line {
+    fn format<W: io::Write>(
+        &self,
+        to: &mut W,
+        severity: Severity,
+        (event, fields): (Event, Vec<(&'static str, String)>),
+    ) -> syslog::Result<()> {
+        let priority = Facility::LOG_AUTHPRIV as u8 | severity as u8;
+        // One write: each is a datagram of its own.
+        to.write_all(line(&head(priority, event, self.0), event, &fields).as_bytes())
+            .map_err(syslog::Error::Write)
+    }
 }
 
 /// Unless it is to be the whole line of RFC 5424: what syslog(3) writes before a message, and the structured data as the
 /// first part of that. Whoever listens on `/dev/log` takes nothing else apart, unless told to: of a whole line journald
 /// keeps no identifier, and to rsyslogd the name of the program is `1`. The time is theirs to tell.
-fn head(event: Event, format: Format) -> String {
-    let (priority, pid) = (AUTHPRIV | event.severity(), std::process::id());
+fn head(priority: u8, event: Event, format: Format) -> String {
+    let pid = std::process::id();
     if format == Format::Syslog {
         return format!("<{priority}>porthole[{pid}]: ");
     }
