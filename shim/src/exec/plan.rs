@@ -34,6 +34,7 @@ use crate::policy::{Invoker, Verdict};
 use porthole_registry::bounded;
 use porthole_registry::hidden::Hidden;
 use porthole_registry::namespace::NamespaceKind;
+use porthole_registry::text;
 
 /// Who asks, read once.
 #[derive(Debug, Clone, Default)]
@@ -257,19 +258,19 @@ fn programs(words: &[OsString], environment: &Environment) -> Vec<PathBuf> {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "target       {}", self.target)?;
+        writeln!(f, "target       {}", text::line(&self.target))?;
         writeln!(f, "policy       {}", self.policy)?;
         let joins: Vec<_> =
             self.namespaces.0.iter().map(|j| format!("{}:[{}]", j.namespace, j.inode)).collect();
         writeln!(f, "namespaces   {}", if joins.is_empty() { "none".to_owned() } else { joins.join(" ") })?;
         writeln!(f, "mounts       {}", self.view)?;
         if let Some(root) = &self.root {
-            writeln!(f, "root         {}", root.display())?;
+            writeln!(f, "root         {}", text::line(&root.display().to_string()))?;
         }
         match &self.working_directory {
             Directory::Root => writeln!(f, "directory    /")?,
             Directory::InView(path) | Directory::Opened(path) => {
-                writeln!(f, "directory    {}", path.display())?;
+                writeln!(f, "directory    {}", text::line(&path.display().to_string()))?;
             }
         }
         writeln!(f, "capabilities {} (profile {})", self.capabilities.permitted, self.profile)?;
@@ -284,7 +285,7 @@ impl fmt::Display for Plan {
         writeln!(f, "environment  {}", self.environment)?;
         writeln!(f, "terminal     {}", if self.terminal { "one of its own" } else { "none" })?;
         if let Some(path) = &self.record {
-            writeln!(f, "recording    {}", path.display())?;
+            writeln!(f, "recording    {}", text::line(&path.display().to_string()))?;
         }
         let process = match (self.detach, self.fork) {
             (true, _) => "a child; porthole does not wait",
@@ -293,7 +294,7 @@ impl fmt::Display for Plan {
         };
         writeln!(f, "process      {process}")?;
         writeln!(f, "descriptors  0 1 2")?;
-        writeln!(f, "command      {}", self.command.join(" "))
+        writeln!(f, "command      {}", text::line(&self.command.join(" ")))
     }
 }
 
@@ -372,6 +373,19 @@ mod tests {
              descriptors  0 1 2\n\
              command      ip addr\n"
         );
+    }
+
+    #[test]
+    fn no_word_or_path_forges_a_line_of_the_plan() {
+        let mut forged = Plan {
+            command: vec!["true\npolicy       refused".into()],
+            working_directory: Directory::InView("/srv/\u{1b}[2J\nids          uid 0".into()),
+            ..plan()
+        };
+        let lines = |plan: &Plan| plan.to_string().lines().count();
+        assert_eq!(lines(&forged), lines(&plan()));
+        forged.target = "a\u{202e}b".into();
+        assert!(forged.to_string().starts_with("target       a?b\n"));
     }
 
     #[test]
