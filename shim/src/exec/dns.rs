@@ -139,6 +139,12 @@ impl Dns {
         let all = match roots_directory(Path::new("/etc/netns")) {
             Ok(Some(all)) => all,
             Ok(None) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                if std::fs::symlink_metadata(subject()).is_ok() {
+                    self.notes.push(format!("{} is left out: {error}", subject()));
+                }
+                return Ok(());
+            }
             Err(error) => return Err(Step::Dns.failed("/etc/netns")(error)),
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

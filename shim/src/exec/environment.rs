@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
@@ -12,6 +13,11 @@ use super::ids::{Ids, NOBODY};
 use super::plan::Caller;
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Directories of programs that only root writes to.
+pub(crate) fn usual_path() -> impl Iterator<Item = &'static Path> {
+    DEFAULT_PATH.split(':').map(Path::new)
+}
 
 /// One variable of `-e`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use super::args::Request;
 use super::bounds::Bounds;
 use super::capabilities::{Base, Capabilities, Sets};
 use super::command::{self, Command};
-use super::environment::{Account, Environment};
+use super::environment::{self, Account, Environment};
 use super::error::{ExecError, Step};
 use super::ids::{IdMap, Ids};
 use super::launcher;
@@ -253,7 +253,9 @@ fn every_capability() -> Capabilities {
 fn programs(words: &[OsString], environment: &Environment) -> Vec<PathBuf> {
     let named = words.first().map(Path::new).and_then(Path::parent).map(Path::to_owned);
     let all = std::env::split_paths(environment.path()).chain(named).filter(|path| path.is_absolute());
-    all.filter_map(|path| std::fs::canonicalize(path).ok()).collect()
+    // What the usual ones link to is in /usr too.
+    let usual = |path: &Path| environment::usual_path().any(|usual| usual == path);
+    all.filter_map(|path| if usual(&path) { Some(path) } else { std::fs::canonicalize(path).ok() }).collect()
 }
 
 impl fmt::Display for Plan {

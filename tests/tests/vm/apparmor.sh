@@ -2,6 +2,15 @@
 # Inside the virtual machine, unconfined: what porthole and its commands do where AppArmor is active.
 . /checks/common.sh
 
+# What a container's root sees of /var, /root and /home through a command in its pid namespace.
+seen_through() {
+    start porthole exec -p "$1" -- sleep 1000 || return
+    for place in var root home; do
+        [ ! -e "/proc/$command/root/$place" ] || echo "/$place"
+    done
+    dies
+}
+
 sentence 'AppArmor is active' '0 Y' cat /sys/module/apparmor/parameters/enabled
 sentence 'a container starts' '0 ' container crun web-0
 sentence 'a profile that is not loaded is 125 and says how to load it' '125 *security_context*apparmor_parser -r*' \
@@ -19,6 +28,15 @@ sentence 'doctor finds it' '0 *is loaded*' porthole doctor lsm-policy
 sentence 'the command has the profile' '0 porthole-debug (enforce)' porthole exec web-0 -- cat /proc/self/attr/current
 sentence 'with the pid namespace too' '0 porthole-debug (enforce)' \
     porthole exec -pn web-0 -- cat /proc/self/attr/current
+# Before Linux 6.17 the procfs is a clone of the target's own.
+sentence 'the procfs is that of the target' '0 busybox 1 [0-9]*' porthole exec -p web-0 -- sh -c \
+    'cat /proc/1/comm; cd /proc && echo [0-9]*'
+sentence 'nothing is written to it' '[12] *Read-only file system*' porthole exec -p web-0 -- sh -c \
+    'echo x >/proc/sys/kernel/hostname'
+sentence 'of the host there are the tools alone' '0 bin dev *' porthole exec -p web-0 -- ls /
+sentence 'the targets processes see no more through the command' '0 ' seen_through web-0
+sentence 'a container without a procfs starts' '0 ' container crun bare -e 's#"destination": "/proc",#"destination": "/other",#'
+sentence 'its procfs is not guessed' '125 *mount_view*/proc of the target*' porthole -o json exec -p bare -- true
 sentence 'in the targets own file system too' '0 porthole-debug (enforce)' \
     porthole exec -mp web-0 -- /bin/busybox cat /proc/self/attr/current
 sentence 'explain shows the profile' '0 *context      AppArmor porthole-debug *' porthole exec --explain web-0 -- true
