@@ -5,5 +5,6 @@
 
 mod finished;
 mod instants;
+mod powerless;
 mod prey;
 mod tools_view;

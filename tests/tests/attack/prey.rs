@@ -77,6 +77,13 @@ impl Prey {
         Self::with(node, program, Bundle::user_namespace)
     }
 
+    /// The same without any capability: its root is a user number and nothing more.
+    pub fn bare(node: &Node, program: &[&str]) -> Self {
+        Self::with(node, program, |bundle| {
+            bundle.with(|config| config["process"]["capabilities"] = json!({}))
+        })
+    }
+
     /// The same with a person at a terminal who calls porthole.
     pub fn at_a_terminal(node: &Node, program: &[&str]) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
