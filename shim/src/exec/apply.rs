@@ -103,7 +103,7 @@ pub(crate) fn apply(
         return leave(child, launched.as_ref(), from_child);
     }
     bounds.sweep();
-    let child = Awaited { child, launched, lifeline: &lifeline };
+    let child = Awaited { child, launched, lifeline: &lifeline, sent: Vec::new() };
     let status = wait::supervise(child, pty, &signals, from_child, plan.bounds.timeout)?;
     if status == KILLED && bounds.killed_for_memory() {
         let limit = "--explain shows how much it may use";

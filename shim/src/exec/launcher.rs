@@ -23,7 +23,7 @@ use rustix::process::{
 use rustix::stdio::stdin;
 
 use super::command::Command;
-use super::error::{ExecError, Step};
+use super::error::{ExecError, FAILED, Step};
 use super::lsm::Context;
 use crate::exit::ExitCode;
 use crate::sys;
@@ -151,8 +151,10 @@ const LAST_ERRNO: u8 = 133;
 const PERMITTED: u8 = 200;
 
 impl Outcome {
-    const PLAIN: [(u8, Self); 6] = [
+    const PLAIN: [(u8, Self); 7] = [
         (0, Self::Running),
+        // Its own number is porthole's for a process that never became a launcher. File systems choose what they answer.
+        (149, Self::NotExecutable(FAILED, false)),
         (150, Self::NotFound),
         (151, Self::NoFork),
         (152, Self::NoTerminal),
@@ -162,6 +164,7 @@ impl Outcome {
 
     fn status(self) -> u8 {
         match self {
+            Self::NotExecutable(FAILED, _) => 149,
             Self::NotExecutable(errno @ (1 | 13), true) => PERMITTED + errno,
             // A number that is none still says that it failed.
             Self::NotExecutable(errno, _) => errno.max(1),
@@ -173,6 +176,7 @@ impl Outcome {
 
     fn of(status: u8) -> Option<Self> {
         match status {
+            FAILED => None,
             1..=LAST_ERRNO => Some(Self::NotExecutable(status, false)),
             201 | 213 => Some(Self::NotExecutable(status - PERMITTED, true)),
             _ => Self::PLAIN.iter().find(|(known, _)| *known == status).map(|(_, outcome)| *outcome),
@@ -212,6 +216,11 @@ impl Launched<'_> {
                 Err(self.context.blame(error, || permitted))
             }
         }
+    }
+
+    /// After the launcher's end: ends the command, if there is one.
+    pub(crate) fn end_children(&self) -> Result<(), ExecError> {
+        self.children().map(|children| Self::end(&children))
     }
 
     /// After the launcher's end: the command.
@@ -280,9 +289,13 @@ mod tests {
         let mut outcomes: Vec<_> = Outcome::PLAIN.iter().map(|(_, outcome)| *outcome).collect();
         outcomes.extend((1..=LAST_ERRNO).map(|errno| Outcome::NotExecutable(errno, false)));
         outcomes.extend([1, 13].map(|errno| Outcome::NotExecutable(errno, true)));
-        for outcome in outcomes {
-            assert_eq!(Outcome::of(outcome.status()), Some(outcome));
+        for outcome in &outcomes {
+            assert_eq!(Outcome::of(outcome.status()), Some(*outcome));
         }
+        // That of a process which never became a launcher, and has said why.
+        assert!(outcomes.iter().all(|outcome| outcome.status() != FAILED));
+        assert_eq!(Outcome::of(FAILED), None);
+        assert_eq!(failure(149, "x").unwrap().0.status(), 126);
         assert_eq!(Outcome::of(255), None);
         assert!(failure(0, "x").is_none());
         assert_eq!(failure(2, "x").unwrap().0.status(), 126);

@@ -74,9 +74,19 @@ pub(crate) struct Awaited<'a> {
     pub(crate) launched: Option<Launched<'a>>,
     /// What ends the command with this process.
     pub(crate) lifeline: &'a Lifeline,
+    /// What was sent to the launcher. It may have ended by then, and passes nothing on.
+    pub(crate) sent: Vec<Sent>,
 }
 
 impl Awaited<'_> {
+    /// Sends it a signal. One that has ended hears no more.
+    fn send(&mut self, signal: Sent) -> Result<(), rustix::io::Errno> {
+        if self.launched.is_some() {
+            self.sent.push(signal);
+        }
+        heard(kill_process(self.child, signal))
+    }
+
     /// Whether it has ended, and how. The end of a launcher that has done its work is the beginning of the command.
     fn ended(&mut self) -> Result<Option<WaitStatus>, ExecError> {
         let Some(status) = ended(self.child)? else { return Ok(None) };
@@ -85,9 +95,17 @@ impl Awaited<'_> {
             // It never became a launcher, and has reported why.
             return Ok(Some(status));
         }
+        if status.terminating_signal().is_some_and(|number| self.sent.iter().any(|s| s.as_raw() == number)) {
+            // As the command would have ended. One that has just been started ends with it.
+            launched.end_children()?;
+            return Ok(Some(status));
+        }
         self.child = launched.command(status)?;
         self.launched = None;
         self.lifeline.hand_over(self.child)?;
+        for signal in std::mem::take(&mut self.sent) {
+            self.send(signal).map_err(Step::Wait.failed("forward a signal"))?;
+        }
         // Its end may be what the signal was about.
         ended(self.child)
     }
@@ -107,7 +125,7 @@ pub(crate) fn supervise(
     }
     let status = loop {
         wait_for_events(child.child, signals, pty.as_mut(), end.left())?;
-        end.act(child.child)?;
+        end.act(&mut child)?;
         if let Some(status) = handle_signals(&mut child, signals, pty.as_mut())? {
             break status;
         }
@@ -144,16 +162,13 @@ impl End {
         self.next.map(|(at, _)| at.saturating_duration_since(Instant::now()))
     }
 
-    fn act(&mut self, child: Pid) -> Result<(), ExecError> {
+    fn act(&mut self, child: &mut Awaited<'_>) -> Result<(), ExecError> {
         let Some((at, signal)) = self.next.filter(|(at, _)| *at <= Instant::now()) else { return Ok(()) };
         self.begun = true;
         self.next = (signal == Sent::TERM).then(|| (at + GRACE, Sent::KILL));
         // One that is stopped is to hear of it too.
         for signal in [signal, Sent::CONT] {
-            match kill_process(child, signal) {
-                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-                Err(error) => return Err(Step::Wait.failed("end the command")(error)),
-            }
+            child.send(signal).map_err(Step::Wait.failed("end the command"))?;
         }
         Ok(())
     }
@@ -275,9 +290,8 @@ fn handle_signals(
             }
             continue;
         }
-        let child = awaited.child;
         if number == libc::SIGTSTP {
-            stop_with(child, pty.as_deref_mut())?;
+            stop_with(awaited.child, pty.as_deref_mut())?;
             continue;
         }
         if let Some(pty) = pty.as_deref_mut() {
@@ -299,16 +313,21 @@ fn handle_signals(
         if let Some(signal) = Sent::from_named_raw(number) {
             let sent = match pty {
                 // All that was stopped.
-                Some(_) if number == libc::SIGCONT => kill_process_group(child, signal),
-                _ => kill_process(child, signal),
+                Some(_) if number == libc::SIGCONT => heard(kill_process_group(awaited.child, signal)),
+                _ => awaited.send(signal),
             };
-            match sent {
-                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-                Err(error) => return Err(Step::Wait.failed("forward a signal")(error)),
-            }
+            sent.map_err(Step::Wait.failed("forward a signal"))?;
         }
     }
     Ok(None)
+}
+
+/// Whether a signal arrived; what has ended needs none.
+fn heard(sent: Result<(), rustix::io::Errno>) -> Result<(), rustix::io::Errno> {
+    match sent {
+        Err(rustix::io::Errno::SRCH) => Ok(()),
+        other => other,
+    }
 }
 
 fn ended(child: Pid) -> Result<Option<WaitStatus>, ExecError> {

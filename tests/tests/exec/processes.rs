@@ -1,7 +1,10 @@
 //! The end of the command, and its signals.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use porthole_tests::process::wait_until;
 use porthole_tests::{Node, on_a_node};
@@ -97,6 +100,36 @@ fn the_command_dies_with_porthole(node: &Node) {
     container.delete();
 }
 
+fn a_signal_at_any_instant_ends_the_command_and_no_other_way(node: &Node) {
+    let container = web_0(node);
+    let mut wrong = Vec::new();
+    for options in [&["-p"][..], &["-a"], &["-n"]] {
+        let words = [options, &["web-0", "--", "/bin/sleep", "1000"]].concat();
+        for instant in 0..60 {
+            let mut porthole = command(&[], &words, Path::new("/")).stderr(Stdio::piped()).spawn().unwrap();
+            std::thread::sleep(Duration::from_micros(500) * instant);
+            send(porthole.id(), "TERM");
+            let until = Instant::now() + Duration::from_secs(3);
+            let ended = loop {
+                match porthole.try_wait().unwrap() {
+                    None if Instant::now() < until => std::thread::sleep(Duration::from_millis(2)),
+                    ended => break ended,
+                }
+            };
+            drop(porthole.kill());
+            let said = porthole.wait_with_output().unwrap().stderr;
+            // Itself, where it has not come to wait for anything.
+            let by_signal =
+                ended.is_some_and(|status| status.code() == Some(143) || status.signal() == Some(15));
+            if !by_signal || !said.is_empty() {
+                wrong.push(format!("{options:?}, {instant}: {ended:?} {}", String::from_utf8_lossy(&said)));
+            }
+        }
+    }
+    container.delete();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 fn is_zombie(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))
 }
@@ -115,5 +148,6 @@ on_a_node!(requires(root, ip, runc):
     what_is_porthole_s_own_is_125,
     each_forwarded_signal_arrives_once,
     the_command_dies_with_porthole,
+    a_signal_at_any_instant_ends_the_command_and_no_other_way,
     without_a_fork_porthole_becomes_the_command,
 );

@@ -21,6 +21,10 @@ const LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
 ];
 
+/// How many a command has at once. All instances share the kernel's number of them (4096), and one that is made in the
+/// host's first mount namespace may use those too that are kept for the host.
+const TERMINALS: &str = "64";
+
 /// Made anew, mounted nowhere yet.
 pub(super) fn devices() -> io::Result<OwnedFd> {
     let tree = tmpfs("0755", "64k", MountAttrFlags::MOUNT_ATTR_NOEXEC)?;
@@ -42,7 +46,7 @@ pub(super) fn devices() -> io::Result<OwnedFd> {
 /// A devpts of its own, mounted nowhere yet: the terminals of others are not in it.
 pub(crate) fn devpts() -> io::Result<OwnedFd> {
     let fs = fsopen("devpts", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    for (name, value) in [("ptmxmode", "0666"), ("mode", "0620")] {
+    for (name, value) in [("ptmxmode", "0666"), ("mode", "0620"), ("max", TERMINALS)] {
         fsconfig_set_string(&fs, name, value)?;
     }
     fsconfig_create(&fs)?;
