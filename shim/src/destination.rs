@@ -3,15 +3,18 @@
 use crate::exec::{ExecArgs, Identity, Target as Destination, TargetProcess};
 use crate::exit::Exit;
 use crate::inspect::netns_of;
-use crate::inventory::{Inventory, Pod};
+use crate::inventory::{Inventory, Pod, has_processes};
+use crate::netns;
 use crate::policy::PodName;
 use crate::problem::Problem;
 use crate::target::Target;
 use porthole_registry::config::Config;
 use porthole_registry::identity::Kind;
+use porthole_registry::namespace::NamespaceId;
 use porthole_registry::process::Process;
 use porthole_registry::record::Record;
 use rustix::fd::OwnedFd;
+use std::path::Path;
 
 /// Finds what the words mean, and opens it. Before a rule has allowed it nothing is opened but files of `/proc` and of
 /// nsfs, which has no effect on anybody.
@@ -44,10 +47,20 @@ pub(crate) fn open(words: &str, args: &ExecArgs, config: &Config, ask: bool) -> 
             let is_pin = path.parent() == Some(&config.netns_dir);
             let name = path.file_name().filter(|_| is_pin).and_then(|name| name.to_str());
             let identities = identities(&netns, None)?;
+            if ask && identities.iter().any(|name| name.pod.is_none()) {
+                must_be_known(&path, &netns)?;
+            }
             let opened = Opened { netns, process: None, identities };
             Ok(nameless(path.display().to_string(), name.unwrap_or_default().to_owned(), opened))
         }
     }
+}
+
+/// Refuses a network namespace that no record and no process tells of, if no path of the host leads to it: a container may
+/// have it pinned in its file system, or hold it by a descriptor.
+fn must_be_known(path: &Path, netns: &OwnedFd) -> Result<(), Problem> {
+    let id = NamespaceId::of(netns).map_err(|_| netns::none_at(path))?;
+    if netns::is_at(path, id) || has_processes(id) { Ok(()) } else { Err(netns::none_at(path)) }
 }
 
 /// The opened objects of a target, and the pods that they belong to.

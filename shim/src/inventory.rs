@@ -10,6 +10,7 @@ use crate::netns;
 use crate::problem::Problem;
 use crate::share;
 use crate::target::Selector;
+pub(crate) use identities::has_processes;
 use porthole_registry::config::Config;
 use porthole_registry::host::{Host, boot_id};
 use porthole_registry::identity::Kind;

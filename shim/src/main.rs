@@ -45,6 +45,8 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 fn main_status() -> ExitCode {
     // A reader that has gone is an error of the write, not the end of the process.
     sys::ignore(libc::SIGPIPE);
+    // So is a file that grows beyond a limit of the caller's, who could end porthole by it, and not the command.
+    sys::ignore(libc::SIGXFSZ);
     if sys::fill_standard_descriptors().is_err() {
         return Exit::Failed.into();
     }

@@ -6,7 +6,7 @@ use crate::problem::Problem;
 use crate::sys;
 use porthole_registry::namespace::NamespaceId;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags, fstatfs, openat};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstatfs, openat, openat2};
 use rustix::io::Errno;
 use std::path::Path;
 
@@ -30,6 +30,14 @@ pub(crate) fn open(path: &Path) -> Result<(OwnedFd, NamespaceId), Errno> {
     Ok((fd, id))
 }
 
+/// Whether `path` leads to this network namespace without a link of `/proc`. By such a link one comes to what a container
+/// keeps in its own file system, or by a descriptor, and to nothing that tells whose it is.
+pub(crate) fn is_at(path: &Path, netns: NamespaceId) -> bool {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let held = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS);
+    held.is_ok_and(|held| is_nsfs(&held) == Ok(true) && NamespaceId::of(&held) == Ok(netns))
+}
+
 fn is_nsfs(fd: &OwnedFd) -> Result<bool, Errno> {
     Ok(u64::try_from(fstatfs(fd)?.f_type).is_ok_and(|kind| kind == NSFS))
 }
@@ -38,12 +46,19 @@ fn is_nsfs(fd: &OwnedFd) -> Result<bool, Errno> {
 /// sudo does not learn what a directory contains that is closed to them.
 pub(crate) fn named(path: &Path) -> Result<(OwnedFd, NamespaceId), Problem> {
     open(path).map_err(|errno| {
-        let shown = path.display();
-        let message = match errno {
+        match errno {
             // Root gets neither from a file system of the host.
-            Errno::ACCESS | Errno::PERM => format!("{shown}: {errno}"),
-            _ => format!("there is no network namespace at {shown}"),
-        };
-        Problem::new(Exit::NoTarget, message, "`ip netns list` shows what there is")
+            Errno::ACCESS | Errno::PERM => no_target(format!("{}: {errno}", path.display())),
+            _ => none_at(path),
+        }
     })
+}
+
+/// That there is none.
+pub(crate) fn none_at(path: &Path) -> Problem {
+    no_target(format!("there is no network namespace at {}", path.display()))
+}
+
+fn no_target(message: String) -> Problem {
+    Problem::new(Exit::NoTarget, message, "`ip netns list` shows what there is")
 }

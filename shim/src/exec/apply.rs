@@ -10,8 +10,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, Mode, OFlags, Timespec, openat};
 use rustix::io::Errno;
 use rustix::process::{
-    DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions, chroot, fchdir, getcwd, getpid, pidfd_open,
-    set_dumpable_behavior, set_parent_process_death_signal, setsid, waitpid,
+    DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions, chroot, fchdir, getcwd, getpid,
+    pidfd_open, set_dumpable_behavior, set_parent_process_death_signal, setrlimit, setsid, waitpid,
 };
 use rustix::stdio::{dup2_stdin, stdin};
 use rustix::termios::isatty;
@@ -102,6 +102,7 @@ pub(crate) fn apply(
     if plan.detach {
         return leave(child, launched.as_ref(), from_child);
     }
+    outlast();
     bounds.sweep();
     let child = Awaited { child, launched, lifeline: &lifeline, sent: Vec::new() };
     let status = wait::supervise(child, pty, &signals, from_child, plan.bounds.timeout)?;
@@ -114,6 +115,13 @@ pub(crate) fn apply(
         output::to_stderr(&format!("help: {limit}, a profile or [exec] in config.toml gives it more"));
     }
     Ok(status)
+}
+
+/// A caller's limit of processor time is the command's. It would end this process, and with it what ends the command.
+fn outlast() {
+    let none = Rlimit { current: None, maximum: None };
+    // Where that is not permitted, the limit stays.
+    let _ = setrlimit(Resource::Cpu, none);
 }
 
 /// 128 and SIGKILL.
@@ -186,7 +194,6 @@ fn enter(entry: &Entry<'_>, child: Option<&AsChild>) -> Result<Infallible, ExecE
             without_terminal()?;
         }
     }
-    sys::default_action(libc::SIGPIPE).map_err(Step::Fork.failed("SIGPIPE"))?;
     let status = Status::open()?;
     let context = plan.context.open()?;
     bounds.enter()?;

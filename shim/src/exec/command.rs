@@ -11,6 +11,7 @@ use rustix::fs::{Access, AtFlags, CWD};
 use super::environment::Environment;
 use super::error::{ExecError, Step};
 use super::plan::Caller;
+use crate::sys;
 
 /// Everything execve needs, made before anything hostile is near.
 #[derive(Debug)]
@@ -83,6 +84,12 @@ impl Command {
     /// Becomes the command, or says why not: as execvp does, the first that can be executed wins, and one that may not
     /// be executed is reported only if no other could.
     pub(crate) fn execute(&self) -> ExecError {
+        // What porthole ignores stays ignored beyond execve.
+        for (signal, name) in [(libc::SIGPIPE, "SIGPIPE"), (libc::SIGXFSZ, "SIGXFSZ")] {
+            if let Err(error) = sys::default_action(signal) {
+                return Step::Fork.failed(name)(error);
+            }
+        }
         let mut denied = None;
         for path in &self.candidates {
             let Err(error) = nix::unistd::execve(path, &self.arguments, &self.environment);

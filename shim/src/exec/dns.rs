@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use super::Target;
 use super::error::{ExecError, Step};
+use super::impersonate::as_everybody;
 
 /// No resolver file is larger; a hostile one is not read further.
 const LIMIT: u64 = 1 << 20;
@@ -188,12 +189,13 @@ impl Dns {
     }
 }
 
-/// Reads `path` as the process whose root this is would, without leaving that root. `None`: there is none.
+/// Reads `path` as everybody in the root may, without leaving it. `None`: there is none. A mount namespace that a user of
+/// the host has made has the host's directories in it, and links of theirs: root's rights would lead through those.
 fn read_in(root: BorrowedFd<'_>, path: &str) -> io::Result<Option<Vec<u8>>> {
     // O_PATH opens nothing: a FIFO cannot hang it, a device is not touched.
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    match openat2(root, path, flags, Mode::empty(), within) {
+    match as_everybody(|| openat2(root, path, flags, Mode::empty(), within))? {
         Ok(file) => read_public(&file).map(Some),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(error) => Err(error.into()),

@@ -13,6 +13,7 @@ mod dns;
 mod environment;
 mod error;
 mod ids;
+mod impersonate;
 mod launcher;
 mod lifeline;
 mod lsm;

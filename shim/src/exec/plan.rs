@@ -171,9 +171,11 @@ impl Plan {
         let words = command::or_shell(&request.command, caller);
         let root =
             request.root.as_ref().map(|place| open_place(place, target, "root", Step::Root)).transpose()?;
-        let as_root = ids.as_root()
-            || request.gid.is_some()
-            || !capabilities.permitted.disjoint(Capabilities::PAST_PERMISSIONS);
+        let past_permissions =
+            ids.as_root() || !capabilities.permitted.disjoint(Capabilities::PAST_PERMISSIONS);
+        let as_root = past_permissions || request.gid.is_some();
+        // What a user may not look into, the command does not either, and an error would tell what is there.
+        let looks_as = Some(&caller.invoker).filter(|user| user.behind_sudo && !past_permissions);
         let programs = programs(&words, &environment);
         let question = Question {
             request,
@@ -185,6 +187,7 @@ impl Plan {
             account: &account,
             programs: &programs,
             hidden,
+            looks_as,
         };
         let Chosen { view, working_directory, directory, writable } = question.choose()?;
         let base = request.profile.base;

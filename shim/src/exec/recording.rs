@@ -7,17 +7,15 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use nix::unistd::{setfsgid, setfsuid};
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::process::{Gid, getgroups};
 use rustix::stdio::stdin;
 use rustix::termios::tcgetwinsize;
-use rustix::thread::set_thread_groups;
 use serde_json::json;
 
 use super::error::{ExecError, Step};
+use super::impersonate::as_user;
 use super::plan::{Caller, Plan};
-use crate::policy::{Accounts, Invoker};
+use crate::policy::Invoker;
 
 /// A recording that goes on.
 #[derive(Debug)]
@@ -130,25 +128,8 @@ fn create(path: &Path, invoker: &Invoker) -> io::Result<OwnedFd> {
     let flags =
         OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
     let open = || openat(CWD, path, flags, Mode::RUSR | Mode::WUSR).map_err(io::Error::from);
-    if !invoker.behind_sudo {
-        return open();
-    }
-    // With the file system's ids and the groups of the user: the capabilities that pass over permissions go with the uid.
-    let before = getgroups()?;
-    let user = invoker.user(&Accounts::read());
-    let groups: Vec<_> =
-        user.gids.iter().copied().filter(|&gid| gid != u32::MAX).map(Gid::from_raw).collect();
-    set_thread_groups(&groups)?;
-    let gid = setfsgid(invoker.gid.into());
-    let uid = setfsuid(invoker.uid.into());
-    // They tell the value before, and nothing of success: a second call does.
-    let became = setfsuid(invoker.uid.into()).as_raw() == invoker.uid;
-    let opened =
-        if became { open() } else { Err(io::Error::other("the file system's uid could not be changed")) };
-    setfsuid(uid);
-    setfsgid(gid);
-    set_thread_groups(&before)?;
-    opened
+    // Where they may not write, nothing is written for them.
+    if invoker.behind_sudo { as_user(invoker, open)? } else { open() }
 }
 
 #[cfg(test)]

@@ -132,6 +132,11 @@ fn around(process: &Process, kind: NamespaceKind) -> Vec<NamespaceId> {
     outer.filter_map(|namespace| NamespaceId::of(&namespace).ok()).collect()
 }
 
+/// Whether a process is in a network namespace.
+pub(crate) fn has_processes(net: NamespaceId) -> bool {
+    !processes_in(net).is_empty()
+}
+
 /// The processes that are in a network namespace.
 fn processes_in(net: NamespaceId) -> Vec<Process> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();

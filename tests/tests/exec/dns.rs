@@ -3,13 +3,15 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
+use porthole_tests::process::wait_until;
 use porthole_tests::{Container, Node, Runtime, on_a_node, tools};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::json;
 
-use crate::setting::{as_ann, bundle, exec, output, own_etc, policy, web_0};
+use crate::setting::{as_ann, bundle, comm, exec, output, own_etc, policy, web_0};
 
 const RESOLV: &str = "nameserver 10.96.0.10\nsearch shop.svc.cluster.local\n";
 
@@ -215,6 +217,31 @@ fn what_root_alone_may_read_in_the_target_stays_there(node: &Node) {
     container.delete();
 }
 
+/// Users make mount namespaces of their own, with the host's directories in them.
+fn what_is_closed_to_a_user_is_not_read_for_them_by_way_of_links(node: &Node) {
+    policy(node, &format!("{ANN}allow = ['root']\n"));
+    let closed = node.scratch().join("closed");
+    let etc = node.scratch().join("etc-of-ann");
+    for directory in [&closed, &etc] {
+        fs::create_dir(directory).unwrap();
+    }
+    with_mode(&closed.join("notes"), "hunter2\n", 0o644);
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
+    symlink(closed.join("notes"), etc.join("hosts")).unwrap();
+    fs::write(etc.join("resolv.conf"), RESOLV).unwrap();
+    let script = format!("mount --bind {} /etc && exec sleep 1000", etc.display());
+    let mut process = Command::new("unshare").args(["-n", "-m", "sh", "-c", &script]).spawn().unwrap();
+    wait_until("the process", || comm(process.id()) == "sleep");
+    let target = format!("pid:{}", process.id());
+    for words in [&["-n", &target][..], &["-n", "--uid", "0", &target]] {
+        let outcome = as_ann(&[words, &["--", "sh", "-c", "cat /etc/resolv.conf /etc/hosts; true"]].concat());
+        assert!(outcome.expect_success().starts_with(RESOLV), "{outcome:?}");
+        assert!(!outcome.stdout.contains("hunter2"), "{outcome:?}");
+    }
+    process.kill().unwrap();
+    process.wait().unwrap();
+}
+
 fn of_a_bundle_only_what_everybody_may_read_is_shown(node: &Node) {
     policy(node, ANN);
     // As engines keep them: readable, in a directory that is not.
@@ -265,6 +292,7 @@ on_a_node!(requires(root, ip, runc):
     what_a_hostile_target_puts_there_is_not_read,
     what_root_alone_may_read_in_etc_netns_is_shown_to_nobody,
     what_root_alone_may_read_in_the_target_stays_there,
+    what_is_closed_to_a_user_is_not_read_for_them_by_way_of_links,
     of_a_bundle_only_what_everybody_may_read_is_shown,
     names_are_asked_of_files_and_dns_alone,
 );

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use porthole_tests::process::wait_until;
 use porthole_tests::{Node, on_a_node};
 
-use crate::setting::{Running, comm, command, exec, send, web_0, work};
+use crate::setting::{Running, comm, command, exec, field, send, web_0, work};
 
 fn status(words: &[&str]) -> Option<i32> {
     exec(words).status.code()
@@ -130,6 +130,31 @@ fn a_signal_at_any_instant_ends_the_command_and_no_other_way(node: &Node) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// A background process of a command whose porthole has gone is ended by nobody.
+fn a_limit_of_the_caller_ends_the_command_and_not_porthole(node: &Node) {
+    let container = web_0(node);
+    for option in ["-n", "-p"] {
+        let words = [option, "web-0", "--", "sleep", "1000"];
+        let limited = ["prlimit", "--cpu=777:unlimited", "--fsize=4096", "--"];
+        let running = Running::spawn(command(&limited, &words, Path::new("/")), "sleep");
+        send(running.porthole(), "XFSZ");
+        let limit = |pid: u32| {
+            let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+            let line = limits.lines().find_map(|line| line.strip_prefix("Max cpu time")).unwrap();
+            line.split_whitespace().next().unwrap().to_owned()
+        };
+        let command = running.command().unwrap();
+        wait_until("porthole to be without it", || limit(running.porthole()) == "unlimited");
+        assert_eq!(limit(command), "777");
+        let status = fs::read_to_string(format!("/proc/{command}/status")).unwrap();
+        let ignored = u64::from_str_radix(field(&status, "SigIgn"), 16).unwrap();
+        let (sigpipe, sigxfsz) = (1 << 12, 1 << 24);
+        assert_eq!(ignored & (sigpipe | sigxfsz), 0, "{option}: {ignored:x}");
+        assert_eq!((comm(running.porthole()), comm(command)), ("porthole".into(), "sleep".into()));
+    }
+    container.delete();
+}
+
 fn is_zombie(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))
 }
@@ -149,5 +174,6 @@ on_a_node!(requires(root, ip, runc):
     each_forwarded_signal_arrives_once,
     the_command_dies_with_porthole,
     a_signal_at_any_instant_ends_the_command_and_no_other_way,
+    a_limit_of_the_caller_ends_the_command_and_not_porthole,
     without_a_fork_porthole_becomes_the_command,
 );

@@ -1,5 +1,6 @@
 //! Which view a command gets, and which directories of the host are in it.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use porthole_registry::hidden::Hidden;
@@ -13,8 +14,10 @@ use crate::exec::dns::Dns;
 use crate::exec::environment::Account;
 use crate::exec::error::{ExecError, Step};
 use crate::exec::ids::Ids;
+use crate::exec::impersonate::as_user;
 use crate::exec::namespaces::Joins;
 use crate::exec::places::{Directory, OpenedDirectory, open_place};
+use crate::policy::Invoker;
 
 /// What decides about the view.
 pub(crate) struct Question<'a> {
@@ -31,6 +34,8 @@ pub(crate) struct Question<'a> {
     pub(crate) programs: &'a [PathBuf],
     /// What the configuration hides, and shows.
     pub(crate) hidden: &'a Hidden,
+    /// With whose rights the directories to write to are looked for, if not porthole's.
+    pub(crate) looks_as: Option<&'a Invoker>,
 }
 
 /// A view, and the directories of the host that were opened for it.
@@ -151,9 +156,18 @@ impl Question<'_> {
                 "leave it out: -m, -p, -r and profile sysadmin have no such view",
             ));
         }
+        let look = |path: &PathBuf| match self.looks_as {
+            Some(user) => as_user(user, || OpenedDirectory::open(path)).flatten(),
+            None => OpenedDirectory::open(path),
+        };
         let open = |path: &PathBuf| {
-            let opened =
-                OpenedDirectory::open(path).map_err(Step::View.failed(path.display().to_string()))?;
+            let opened = look(path).map_err(|error| match self.looks_as {
+                Some(_) if error.kind() == io::ErrorKind::PermissionDenied => Step::View.refused(
+                    format!("{}: {error}", path.display()),
+                    "name a directory that you may look for yourself",
+                ),
+                _ => Step::View.failed(path.display().to_string())(error),
+            })?;
             if !Contents::writable(&opened.path) || opened.path.starts_with("/tmp") {
                 return Err(Step::View.refused(
                     format!("{} is not a place to write to in a view", opened.path.display()),

@@ -54,6 +54,32 @@ fn nothing_is_opened_before_the_policy_has_answered(node: &Node) {
     container.delete();
 }
 
+fn a_directory_to_write_to_does_not_tell_what_is_in_one_that_is_closed(node: &Node) {
+    let container = web_0(node);
+    let private = private(node);
+    fs::create_dir(private.join("name")).unwrap();
+    let ask = |options: &[&str]| {
+        let path = private.join("name");
+        let options = [options, &["--writable", path.to_str().unwrap(), "web-0", "--", "true"]].concat();
+        let outcome = as_ann(&options);
+        assert_eq!(outcome.status.code(), Some(125), "{outcome:?}");
+        outcome.stderr
+    };
+    for text in [rule(""), rule("writable = ['/srv']")] {
+        policy(node, &text);
+        for options in [&[][..], &["--explain"], &["-G", "567"]] {
+            let there = ask(options);
+            fs::rename(private.join("name"), private.join("other")).unwrap();
+            assert_eq!(ask(options), there, "nothing");
+            std::os::unix::fs::symlink("/etc", private.join("name")).unwrap();
+            assert_eq!(ask(options), there, "a link");
+            fs::remove_file(private.join("name")).unwrap();
+            fs::rename(private.join("other"), private.join("name")).unwrap();
+        }
+    }
+    container.delete();
+}
+
 /// Every open of a device node, by its driver, is one that has an effect.
 fn no_device_is_opened_as_a_target(node: &Node) {
     requires!(strace);
@@ -154,6 +180,7 @@ fn who_may_nothing_is_refused_before_the_target_is_looked_for(node: &Node) {
 }
 
 on_a_node!(requires(root, ip, runc):
+    a_directory_to_write_to_does_not_tell_what_is_in_one_that_is_closed,
     nothing_is_opened_before_the_policy_has_answered,
     no_device_is_opened_as_a_target,
     the_files_of_a_denied_target_are_not_read,

@@ -10,7 +10,7 @@ use porthole_tests::{Bundle, Container, Node, Runtime, on_a_node, tools};
 use serde_json::{Value, json};
 
 use super::{refused, rule};
-use crate::setting::{as_ann, policy};
+use crate::setting::{as_ann, comm, policy};
 
 /// ann may do everything but in `vault`.
 fn all_but_vault() -> String {
@@ -62,6 +62,36 @@ fn a_rule_for_a_pod_covers_a_process_of_it_with_another_network_namespace(node: 
         assert!(check.stdout.contains("refused for vault/db by rule 1"), "{check:?}");
         vault.delete();
     }
+}
+
+/// No process is in it, and no path of the host leads there.
+fn a_rule_for_a_pod_covers_a_network_namespace_that_it_alone_has_pinned(node: &Node) {
+    policy(node, &all_but_vault());
+    let pin = "/bin/busybox touch /tmp/pin; /bin/busybox mount -o bind /proc/self/ns/net /tmp/pin";
+    let script = format!("{{ unshare -n sh -c '{pin}'; exec 5</tmp/pin; exec sleep 5000; }}");
+    let vault = Container::run(Runtime::Runc, &with_child(pod(node, "vault", "db", "app"), &script));
+    let child = child_of(&vault);
+    wait_until("the pin", || comm(child) == "sleep");
+    let link = node.scratch().join("link");
+    let pinned = format!("/proc/{child}/root/tmp/pin");
+    symlink(&pinned, &link).unwrap();
+    tools::porthole(&["exec", &pinned, "--", "true"]).expect_success();
+    let places = [&pinned, &format!("/proc/{child}/fd/5"), link.to_str().unwrap()];
+    for place in places {
+        let outcome = as_ann(&[place, "--", "true"]);
+        assert_eq!(outcome.status.code(), Some(125), "{outcome:?}");
+        assert!(outcome.stderr.contains(&format!("no network namespace at {place}")), "{outcome:?}");
+    }
+    // What is on the host is nobody's; a process tells whose the others are.
+    tools::ip(&["netns", "add", "plain"]).expect_success();
+    as_ann(&["netns:plain", "--", "true"]).expect_success();
+    tools::ip(&["netns", "del", "plain"]).expect_success();
+    let process = Sleeper::unshared(&["-n"]);
+    fs::remove_file(&link).unwrap();
+    symlink(format!("/proc/{}/ns/net", process.pid()), &link).unwrap();
+    as_ann(&[link.to_str().unwrap(), "--", "true"]).expect_success();
+    drop(process);
+    vault.delete();
 }
 
 /// Nothing is shared but the pid namespace around its own.
@@ -261,6 +291,7 @@ fn a_rule_for_a_pod_covers_its_file_system(node: &Node) {
 
 on_a_node!(requires(root, ip, runc):
     a_rule_for_a_pod_covers_a_process_of_it_with_another_network_namespace,
+    a_rule_for_a_pod_covers_a_network_namespace_that_it_alone_has_pinned,
     a_rule_for_a_pod_covers_what_is_nested_in_it,
     a_rule_for_a_pod_covers_its_cgroup,
     a_rule_for_a_pod_covers_its_file_system,
