@@ -23,6 +23,7 @@ use super::impersonate::as_everybody;
 const LIMIT: u64 = 1 << 20;
 const FILES: [&str; 3] = ["resolv.conf", "hosts", "hostname"];
 const NSSWITCH: &str = "nsswitch.conf";
+const MINIMAL_HOSTS: &str = "127.0.0.1 localhost\n::1 localhost\n";
 const MINIMAL_NSSWITCH: &str =
     "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\n";
 
@@ -49,7 +50,7 @@ impl Source {
             Self::Process => "the target's file system",
             Self::Bundle => "the container's bundle",
             Self::HostEdited => "the host's, with hosts: files dns",
-            Self::Made => "porthole: root, nobody and the command's user",
+            Self::Made => "porthole: what every machine has",
         }
     }
 }
@@ -77,8 +78,17 @@ pub(crate) struct Dns {
 }
 
 impl Dns {
+    /// For a view without anybody's files: names of this machine, and the rest by DNS.
+    pub(crate) fn made() -> Self {
+        let mut dns = Self::default();
+        dns.put("hosts", Source::Made, MINIMAL_HOSTS.into());
+        dns.put(NSSWITCH, Source::Made, MINIMAL_NSSWITCH.into());
+        dns
+    }
+
     /// Reads everything now: what the target changes later does not matter.
-    pub(crate) fn resolve(target: &Target) -> Result<Self, ExecError> {
+    /// `of_host`: where the target has none to show, the host's file may be seen.
+    pub(crate) fn resolve(target: &Target, of_host: bool) -> Result<Self, ExecError> {
         let mut dns = Self::default();
         dns.netns_directory(&target.pod)?;
         let root = match &target.process {
@@ -110,9 +120,17 @@ impl Dns {
                 Some((_, Err(error))) => dns.notes.push(format!("/etc/{name} of the target: {error}")),
                 Some((_, Ok(None))) | None => {}
             }
-            if !dns.has(name) {
-                dns.notes.push(format!("/etc/{name} stays the host's: the target has none to show"));
+            if dns.has(name) {
+                continue;
             }
+            if of_host {
+                dns.notes.push(format!("/etc/{name} stays the host's: the target has none to show"));
+            } else {
+                dns.notes.push(format!("/etc/{name} is none of the host's: the target would see it"));
+            }
+        }
+        if !of_host && !dns.has("hosts") {
+            dns.put("hosts", Source::Made, MINIMAL_HOSTS.into());
         }
         if !dns.has(NSSWITCH) {
             let text = match open("/etc/nsswitch.conf", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {

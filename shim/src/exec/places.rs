@@ -55,13 +55,18 @@ impl OpenedDirectory {
 
     /// The same for one that an option names.
     pub(crate) fn named(path: &Path, step: Step) -> Result<Self, ExecError> {
-        Self::open(path).map_err(|error| match error.raw_os_error() {
+        Self::open(path).map_err(|error| Self::why_not(path, step, error))
+    }
+
+    /// What an error of [`Self::open`] means.
+    pub(crate) fn why_not(path: &Path, step: Step, error: io::Error) -> ExecError {
+        match error.raw_os_error() {
             Some(libc::ELOOP) => step.refused(
                 format!("{} leads through a link of /proc, or in a circle", path.display()),
                 "name the directory by its own path; without DIR it is that of the target's process",
             ),
             _ => step.failed(path.display().to_string())(error),
-        })
+        }
     }
 }
 

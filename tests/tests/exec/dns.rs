@@ -283,6 +283,15 @@ fn names_are_asked_of_files_and_dns_alone(node: &Node) {
     container.delete();
 }
 
+fn names_of_this_machine_are_known_in_every_view(node: &Node) {
+    let container = web_0(node);
+    for options in [&["-n"][..], &["-p"], &["-p", "-n"], &["-i", "--uid", "0"], &["--uid", "0"]] {
+        let outcome = exec(&[options, &["web-0", "--", "getent", "hosts", "localhost"]].concat());
+        assert!(outcome.expect_success().contains("localhost"), "{options:?}: {outcome:?}");
+    }
+    container.delete();
+}
+
 on_a_node!(requires(root, ip, runc):
     resolver_files_are_the_pods,
     where_the_host_has_links_the_pods_files_are_seen,
@@ -295,4 +304,5 @@ on_a_node!(requires(root, ip, runc):
     what_is_closed_to_a_user_is_not_read_for_them_by_way_of_links,
     of_a_bundle_only_what_everybody_may_read_is_shown,
     names_are_asked_of_files_and_dns_alone,
+    names_of_this_machine_are_known_in_every_view,
 );

@@ -75,7 +75,12 @@ fn porthole_in_a_container_cannot_be_read_or_written(node: &Node) {
     // Whoever runs this in the container, runs what already runs: porthole, until it has become something else.
     let link = node.rootfs().join("bin/itself");
     std::os::unix::fs::symlink("/proc/self/exe", &link).unwrap();
-    let hostile = bundle(node).with_output(&out).args(&["/bin/sh", "-c", WRITER]);
+    // With what lets it look into a command that has no capability.
+    let hostile = bundle(node).with_output(&out).args(&["/bin/sh", "-c", WRITER]).with(|config| {
+        let set = ["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE"];
+        config["process"]["capabilities"] =
+            serde_json::json!({ "bounding": set, "effective": set, "permitted": set });
+    });
     let container = Container::run(Runtime::Runc, &hostile);
     // A copy that nobody else executes, which would keep it from being written to as well.
     let porthole = node.scratch().join("porthole");

@@ -244,18 +244,6 @@ fn a_command_has_no_terminal_but_its_own(node: &Node) {
     container.delete();
 }
 
-fn a_command_does_not_use_up_the_hosts_terminals(node: &Node) {
-    let container = web_0(node);
-    // Each shell keeps one.
-    let script =
-        "for i in $(seq 200); do (exec 2>/dev/null 3<>/dev/ptmx && echo open && sleep 2) & done; wait";
-    for options in [&[][..], &["-p"], &["--uid", "0"], &["--profile", "restricted"]] {
-        let outcome = exec(&[options, &["web-0", "--", "sh", "-c", script]].concat());
-        assert_eq!(outcome.stdout.lines().count(), 64, "{options:?}: {}", outcome.stderr);
-    }
-    container.delete();
-}
-
 fn abstract_sockets_of_the_host_are_out_of_reach_with_the_hosts_network(node: &Node) {
     requires!(gcc);
     let name = SocketAddr::from_abstract_name("porthole-escape").unwrap();
@@ -400,7 +388,6 @@ on_a_node!(requires(root, ip, runc):
     a_directory_that_is_named_is_writable_to_root_and_no_other,
     root_sees_only_what_the_list_has,
     a_command_has_no_terminal_but_its_own,
-    a_command_does_not_use_up_the_hosts_terminals,
     abstract_sockets_of_the_host_are_out_of_reach_with_the_hosts_network,
     a_restricted_command_is_not_traced_by_another_process_of_its_user,
     a_limit_is_of_the_command_alone,

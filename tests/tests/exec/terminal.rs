@@ -212,6 +212,18 @@ fn a_pipe_passes_bytes_unchanged(node: &Node) {
     container.delete();
 }
 
+fn a_command_does_not_use_up_the_hosts_terminals(node: &Node) {
+    let container = web_0(node);
+    // Each shell keeps one.
+    let script =
+        "for i in $(seq 200); do (exec 2>/dev/null 3<>/dev/ptmx && echo open && sleep 2) & done; wait";
+    for options in [&[][..], &["-p"], &["--uid", "0"], &["--profile", "restricted"]] {
+        let outcome = exec(&[options, &["web-0", "--", "sh", "-c", script]].concat());
+        assert_eq!(outcome.stdout.lines().count(), 64, "{options:?}: {}", outcome.stderr);
+    }
+    container.delete();
+}
+
 on_a_node!(requires(root, ip, runc, setsid):
     a_terminal_is_restored_on_every_exit,
     the_command_has_a_terminal_of_its_own,
@@ -219,4 +231,5 @@ on_a_node!(requires(root, ip, runc, setsid):
     a_command_is_suspended_by_the_key_and_goes_on,
     a_shell_keeps_its_own_job_control,
     a_pipe_passes_bytes_unchanged,
+    a_command_does_not_use_up_the_hosts_terminals,
 );

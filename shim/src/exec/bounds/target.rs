@@ -35,10 +35,25 @@ pub(super) fn open(memberships: &[String]) -> Result<Vec<OwnedFd>, ExecError> {
     let exists = |door: &Path| door.exists();
     let doors = memberships.iter().filter_map(|line| door(Path::new(ROOT), line, exists));
     let open = |door: PathBuf| {
+        if let Some(directory) = door.parent().filter(|directory| is_frozen(directory)) {
+            return Err(Step::Bounds.refused(
+                format!("{} is frozen, and so would be what joins it", directory.display()),
+                "unpause the container, or use --cgroup own",
+            ));
+        }
         openat(CWD, &door, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
             .map_err(Step::Bounds.failed(door.display().to_string()))
     };
     doors.map(open).collect()
+}
+
+/// Whether processes in the cgroup stand still. Under v1 not even SIGKILL ends one then.
+fn is_frozen(cgroup: &Path) -> bool {
+    let says = |file: &str, what: &[&str]| {
+        bounded::text(cgroup.join(file), bounded::FACTS)
+            .is_ok_and(|text| text.lines().any(|line| what.contains(&line.trim())))
+    };
+    says("freezer.state", &["FROZEN", "FREEZING"]) || says("cgroup.events", &["frozen 1"])
 }
 
 /// Hierarchies that are not mounted are left out, unless they bound something.

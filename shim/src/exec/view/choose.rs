@@ -48,7 +48,8 @@ pub(crate) struct Chosen {
 }
 
 /// /etc of the host as everybody may read it, for a command that only this process's namespaces can see.
-const PUBLIC: [&str; 2] = ["/etc/passwd", "/etc/group"];
+const PUBLIC: [&str; 6] =
+    ["/etc/passwd", "/etc/group", "/etc/hostname", "/etc/hosts", "/etc/nsswitch.conf", "/etc/resolv.conf"];
 
 impl Question<'_> {
     /// Looks, opens, and changes nothing.
@@ -84,7 +85,11 @@ impl Question<'_> {
     /// A view of the host without its trees.
     fn contents(&self, root: Root, procfs: bool) -> Result<Contents, ExecError> {
         let net = self.namespaces.has(NamespaceKind::Net);
-        let dns = if net { Dns::resolve(self.target)? } else { Dns::default() };
+        let dns = match (net, root) {
+            (true, _) => Dns::resolve(self.target, !procfs)?,
+            (false, Root::Empty) if procfs => Dns::made(),
+            (false, _) => Dns::default(),
+        };
         let in_etc = |name: &str| std::fs::symlink_metadata(Path::new("/etc").join(name)).is_ok();
         let confined = self.request.profile.base != Base::Sysadmin;
         let etc_merged = confined && !dns.overlays.iter().all(|overlay| in_etc(&overlay.name));
@@ -120,7 +125,10 @@ impl Question<'_> {
         if procfs {
             contents.dns.overlays.extend(accounts(self.ids, self.account));
         } else {
-            more.extend(PUBLIC.map(PathBuf::from));
+            let in_etc = |path: &&str| {
+                contents.dns.overlays.iter().any(|o| Path::new("/etc").join(&o.name) == Path::new(path))
+            };
+            more.extend(PUBLIC.iter().filter(|path| !in_etc(path)).map(PathBuf::from));
         }
         let paths: Vec<_> = writable.iter().map(|opened| opened.path.clone()).collect();
         (contents.trees, contents.links) = Contents::tools(&more, &paths, !procfs, is_mount_point);
@@ -166,7 +174,7 @@ impl Question<'_> {
                     format!("{}: {error}", path.display()),
                     "name a directory that you may look for yourself",
                 ),
-                _ => Step::View.failed(path.display().to_string())(error),
+                _ => OpenedDirectory::why_not(path, Step::View, error),
             })?;
             if !Contents::writable(&opened.path) || opened.path.starts_with("/tmp") {
                 return Err(Step::View.refused(
