@@ -34,6 +34,7 @@ use crate::policy::{Invoker, Verdict};
 use porthole_registry::bounded;
 use porthole_registry::hidden::Hidden;
 use porthole_registry::namespace::NamespaceKind;
+use porthole_registry::text;
 
 /// Who asks, read once.
 #[derive(Debug, Clone, Default)]
@@ -258,6 +259,11 @@ fn programs(words: &[OsString], environment: &Environment) -> Vec<PathBuf> {
     all.filter_map(|path| std::fs::canonicalize(path).ok()).collect()
 }
 
+/// A path that is one line, whatever it contains.
+fn shown(path: &Path) -> String {
+    text::line(&path.display().to_string())
+}
+
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "target       {}", self.target)?;
@@ -267,12 +273,12 @@ impl fmt::Display for Plan {
         writeln!(f, "namespaces   {}", if joins.is_empty() { "none".to_owned() } else { joins.join(" ") })?;
         writeln!(f, "mounts       {}", self.view)?;
         if let Some(root) = &self.root {
-            writeln!(f, "root         {}", root.display())?;
+            writeln!(f, "root         {}", shown(root))?;
         }
         match &self.working_directory {
             Directory::Root => writeln!(f, "directory    /")?,
             Directory::InView(path) | Directory::Opened(path) => {
-                writeln!(f, "directory    {}", path.display())?;
+                writeln!(f, "directory    {}", shown(path))?;
             }
         }
         writeln!(f, "capabilities {} (profile {})", self.capabilities.permitted, self.profile)?;
@@ -287,7 +293,7 @@ impl fmt::Display for Plan {
         writeln!(f, "environment  {}", self.environment)?;
         writeln!(f, "terminal     {}", if self.terminal { "one of its own" } else { "none" })?;
         if let Some(path) = &self.record {
-            writeln!(f, "recording    {}", path.display())?;
+            writeln!(f, "recording    {}", shown(path))?;
         }
         let process = match (self.detach, self.fork) {
             (true, _) => "a child; porthole does not wait",
@@ -296,7 +302,7 @@ impl fmt::Display for Plan {
         };
         writeln!(f, "process      {process}")?;
         writeln!(f, "descriptors  0 1 2")?;
-        writeln!(f, "command      {}", self.command.join(" "))
+        writeln!(f, "command      {}", text::line(&self.command.join(" ")))
     }
 }
 

@@ -16,6 +16,7 @@ mod tools;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use porthole_registry::text;
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use serde::Serialize;
 
@@ -219,7 +220,7 @@ impl fmt::Display for View {
                     Root::Empty => "private; of the host nothing but, read-only and nosuid:",
                 })?;
                 for tree in contents.trees.iter().filter(|tree| !tree.writable) {
-                    write!(f, " {}", tree.path.display())?;
+                    write!(f, " {}", text::line(&tree.path.display().to_string()))?;
                 }
                 for link in &contents.links {
                     write!(f, " {}", link.path.display())?;
@@ -228,7 +229,7 @@ impl fmt::Display for View {
                     f.write_str("; writable, nosuid, nodev:")?;
                 }
                 for tree in contents.trees.iter().filter(|tree| tree.writable) {
-                    write!(f, " {}", tree.path.display())?;
+                    write!(f, " {}", text::line(&tree.path.display().to_string()))?;
                 }
                 if contents.root == Root::Empty {
                     f.write_str("; a /tmp of its own")?;
@@ -238,7 +239,7 @@ impl fmt::Display for View {
                     f.write_str("; hidden:")?;
                 }
                 for hide in &contents.hidden {
-                    write!(f, " {}", hide.path.display())?;
+                    write!(f, " {}", text::line(&hide.path.display().to_string()))?;
                 }
                 contents
             }
