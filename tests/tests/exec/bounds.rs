@@ -186,13 +186,15 @@ fn no_other_user_keeps_what_a_killed_porthole_leaves(node: &Node) {
     send(running.porthole(), "KILL");
     running.wait();
     std::thread::sleep(Duration::from_millis(200));
-    exec(&["web-0", "--", "true"]).expect_success();
-    let left: Vec<_> = confined().into_iter().map(comm).collect();
+    // Of those at the same time on other nodes, one may be looking at it.
+    wait_until("their end", || {
+        exec(&["web-0", "--", "true"]).expect_success();
+        confined().is_empty()
+    });
     for mut ann in waiting {
         drop(ann.kill());
         ann.wait().unwrap();
     }
-    assert!(left.is_empty(), "{left:?}");
     container.delete();
 }
 
