@@ -60,7 +60,7 @@ pub(crate) fn open(words: &str, args: &ExecArgs, config: &Config, ask: bool) -> 
 /// have it pinned in its file system, or hold it by a descriptor.
 fn must_be_known(path: &Path, netns: &OwnedFd) -> Result<(), Problem> {
     let id = NamespaceId::of(netns).map_err(|_| netns::none_at(path))?;
-    if netns::is_at(path, id) || has_processes(id) { Ok(()) } else { Err(netns::none_at(path)) }
+    if netns::is_at(path, id) || has_processes(id)? { Ok(()) } else { Err(netns::none_at(path)) }
 }
 
 /// The opened objects of a target, and the pods that they belong to.

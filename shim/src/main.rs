@@ -85,6 +85,9 @@ fn run(cli: Cli) -> Result<ExitCode, Problem> {
     let Cli { global, command } = cli;
     // What is made below is meant with the modes that are written there.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    if global.config.is_some() && is_behind_sudo() {
+        return Err(configuration_refused());
+    }
     let config = || configuration(global.config.as_deref());
     match command {
         Command::List(args) => list::run(&args, &config()?, global.output),
@@ -111,14 +114,24 @@ fn run(cli: Cli) -> Result<ExitCode, Problem> {
     }
 }
 
+/// A user behind sudo would have porthole read, and quote, files that are closed to them.
+fn is_behind_sudo() -> bool {
+    let variables: Vec<_> = std::env::vars_os().collect();
+    policy::Invoker::read(&variables).is_ok_and(|invoker| invoker.behind_sudo)
+}
+
+fn configuration_refused() -> Problem {
+    let what = "--config: only root may run a command with another configuration";
+    Problem::new(Exit::Usage, what, "leave it out")
+}
+
 /// What is known before the configuration. Whose records are believed decides what the policy sees, so a configuration
 /// of one's own is for root alone.
 fn settings(global: &cli::Global) -> Result<exec::Settings, Problem> {
     let variables: Vec<_> = std::env::vars_os().collect();
     let is_root = policy::Invoker::read(&variables).is_ok_and(|invoker| invoker.is_root());
     if global.config.is_some() && !is_root {
-        let what = "--config: only root may run a command with another configuration";
-        return Err(Problem::new(Exit::Usage, what, "leave it out"));
+        return Err(configuration_refused());
     }
     Ok(exec::Settings {
         json: global.output == Format::Json,

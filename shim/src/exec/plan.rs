@@ -261,6 +261,11 @@ fn programs(words: &[OsString], environment: &Environment) -> Vec<PathBuf> {
     all.filter_map(|path| if usual(&path) { Some(path) } else { std::fs::canonicalize(path).ok() }).collect()
 }
 
+/// A path that is one line, whatever it contains.
+fn shown(path: &Path) -> String {
+    text::line(&path.display().to_string())
+}
+
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "target       {}", text::line(&self.target))?;
@@ -270,12 +275,12 @@ impl fmt::Display for Plan {
         writeln!(f, "namespaces   {}", if joins.is_empty() { "none".to_owned() } else { joins.join(" ") })?;
         writeln!(f, "mounts       {}", self.view)?;
         if let Some(root) = &self.root {
-            writeln!(f, "root         {}", text::line(&root.display().to_string()))?;
+            writeln!(f, "root         {}", shown(root))?;
         }
         match &self.working_directory {
             Directory::Root => writeln!(f, "directory    /")?,
             Directory::InView(path) | Directory::Opened(path) => {
-                writeln!(f, "directory    {}", text::line(&path.display().to_string()))?;
+                writeln!(f, "directory    {}", shown(path))?;
             }
         }
         writeln!(f, "capabilities {} (profile {})", self.capabilities.permitted, self.profile)?;
@@ -290,7 +295,7 @@ impl fmt::Display for Plan {
         writeln!(f, "environment  {}", self.environment)?;
         writeln!(f, "terminal     {}", if self.terminal { "one of its own" } else { "none" })?;
         if let Some(path) = &self.record {
-            writeln!(f, "recording    {}", text::line(&path.display().to_string()))?;
+            writeln!(f, "recording    {}", shown(path))?;
         }
         let process = match (self.detach, self.fork) {
             (true, _) => "a child; porthole does not wait",

@@ -8,7 +8,7 @@ use crate::policy::PodName;
 use crate::problem::Problem;
 use crate::sys;
 use porthole_registry::namespace::{NamespaceId, NamespaceKind};
-use porthole_registry::process::Process;
+use porthole_registry::process::{Process, ProcessError};
 use porthole_registry::record::Record;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::CWD;
@@ -44,7 +44,7 @@ impl Inventory {
             names.extend(found.cloned());
             // Made inside a container, it is known by who is in it.
             if names.is_empty() {
-                let inside = processes_in(net);
+                let inside = processes_in(net)?;
                 names
                     .extend(inside.iter().flat_map(|process| of_process(&marks, process, &of_host)).cloned());
             }
@@ -133,16 +133,23 @@ fn around(process: &Process, kind: NamespaceKind) -> Vec<NamespaceId> {
 }
 
 /// Whether a process is in a network namespace.
-pub(crate) fn has_processes(net: NamespaceId) -> bool {
-    !processes_in(net).is_empty()
+pub(crate) fn has_processes(net: NamespaceId) -> Result<bool, Problem> {
+    Ok(!processes_in(net)?.is_empty())
 }
 
-/// The processes that are in a network namespace.
-fn processes_in(net: NamespaceId) -> Vec<Process> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+/// The processes that are in a network namespace. One that cannot be looked at could be of a pod that is denied.
+fn processes_in(net: NamespaceId) -> Result<Vec<Process>, Problem> {
+    let entries =
+        std::fs::read_dir("/proc").map_err(|error| Problem::failed(format!("list /proc: {error}")))?;
+    let entries = entries.flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let inside = pids.filter(|pid| NamespaceId::at(CWD, format!("/proc/{pid}/ns/net").as_str()) == Ok(net));
-    inside.filter_map(|pid| Process::open(pid).ok()).collect()
+    let open = |pid| match Process::open(pid) {
+        Ok(process) => Some(Ok(process)),
+        Err(ProcessError::Gone(_)) => None,
+        Err(error) => Some(Err(Problem::failed(error.to_string()))),
+    };
+    inside.filter_map(open).collect()
 }
 
 #[cfg(test)]

@@ -168,6 +168,36 @@ fn what_a_killed_porthole_leaves_the_next_exec_ends(node: &Node) {
     container.delete();
 }
 
+/// A cgroup that is locked is taken for one in use.
+fn no_other_user_keeps_what_a_killed_porthole_leaves(node: &Node) {
+    let container = web_0(node);
+    let mut running = Running::start(&["web-0", "--", "sh", "-c", "setsid sleep 1000 & sleep 1000"], "sh");
+    let background = || confined().into_iter().find(|&pid| comm(pid) == "sleep");
+    wait_until("the background", || background().is_some());
+    let waiting: Vec<_> = own_cgroup(background().unwrap())
+        .iter()
+        .map(|dir| {
+            let mut ann = std::process::Command::new("setpriv");
+            ann.args(["--reuid", "1234", "--regid", "567", "--clear-groups", "flock", "-F"]);
+            ann.arg(dir).args(["sleep", "1000"]).stderr(Stdio::null()).spawn().unwrap()
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(200));
+    send(running.porthole(), "KILL");
+    running.wait();
+    std::thread::sleep(Duration::from_millis(200));
+    // Of those at the same time on other nodes, one may be looking at it.
+    wait_until("their end", || {
+        exec(&["web-0", "--", "true"]).expect_success();
+        confined().is_empty()
+    });
+    for mut ann in waiting {
+        drop(ann.kill());
+        ann.wait().unwrap();
+    }
+    container.delete();
+}
+
 fn a_timeout_ends_the_command_with_124(node: &Node) {
     let container = web_0(node);
     let start = Instant::now();
@@ -363,6 +393,7 @@ on_a_node!(requires(root, ip, runc):
     who_takes_too_much_memory_is_killed_and_told,
     what_a_command_leaves_in_the_background_ends_with_it,
     what_a_killed_porthole_leaves_the_next_exec_ends,
+    no_other_user_keeps_what_a_killed_porthole_leaves,
     a_timeout_ends_the_command_with_124,
     a_detached_command_runs_on,
     the_targets_cgroup_is_joined_on_request,

@@ -7,7 +7,7 @@ use std::path::Path;
 use porthole_tests::{Node, leaks, on_a_node, tools};
 use serde_json::Value;
 
-use crate::setting::{exec, output, web_0};
+use crate::setting::{exec, exec_in, output, web_0, work};
 
 fn state() -> (BTreeSet<String>, BTreeSet<String>, String) {
     let files = leaks::below(Path::new("/run")).into_iter().collect();
@@ -59,6 +59,20 @@ fn explain_json_is_the_plan(node: &Node) {
     container.delete();
 }
 
+fn no_word_and_no_directory_forges_a_line_of_the_plan(node: &Node) {
+    let container = web_0(node);
+    let directory = work(node).join("here\npolicy       forged");
+    fs::create_dir(&directory).unwrap();
+    let path = directory.to_str().unwrap();
+    for option in ["-u", &format!("--writable={path}"), &format!("-w={path}")] {
+        let plan = exec_in(&directory, &["--explain", option, "web-0", "--", "x\ntarget       forged"]);
+        let plan = plan.expect_success();
+        assert!(!plan.lines().skip(2).any(|line| line.starts_with("policy ")), "{plan}");
+        assert!(!plan.lines().skip(1).any(|line| line.starts_with("target ")), "{plan}");
+    }
+    container.delete();
+}
+
 fn an_error_as_json_has_a_code(node: &Node) {
     let container = web_0(node);
     for (words, code) in [
@@ -83,5 +97,6 @@ fn an_error_as_json_has_a_code(node: &Node) {
 on_a_node!(requires(root, ip, runc):
     explain_changes_nothing,
     explain_json_is_the_plan,
+    no_word_and_no_directory_forges_a_line_of_the_plan,
     an_error_as_json_has_a_code,
 );

@@ -9,11 +9,11 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use porthole_tests::tools::{self, Outcome};
+use porthole_tests::tools::{self, Outcome, binary};
 use porthole_tests::{Node, on_a_node, requires};
 use serde_json::Value;
 
-use crate::setting::{as_ann, command, exec, output, own_etc, policy, web_0, work};
+use crate::setting::{SUDO, as_ann, command, exec, output, own_etc, policy, web_0, work};
 
 const FILE: &str = "/etc/porthole/policy.toml";
 
@@ -157,6 +157,14 @@ fn a_configuration_of_ones_own_is_for_root_alone(node: &Node) {
     assert_eq!(outcome.status.code(), Some(125), "{outcome:?}");
     assert!(outcome.stderr.contains("only root"), "{outcome:?}");
     exec(&words).expect_success();
+    // What is none is quoted in the error.
+    for words in [&["policy", "show"][..], &["list"], &["inspect", "web-0"], &["profiles"], &["reconcile"]] {
+        let mut porthole = Command::new(binary("porthole"));
+        porthole.args(["--config", "/etc/shadow"]).args(words).envs(SUDO);
+        let outcome = tools::run(porthole);
+        assert_eq!(outcome.status.code(), Some(2), "{words:?}: {outcome:?}");
+        assert!(outcome.stderr.contains("only root") && !outcome.stderr.contains("root:"), "{outcome:?}");
+    }
     container.delete();
 }
 

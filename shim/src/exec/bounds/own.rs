@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, mkdir, openat, rmdir};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, fchmod, flock, fstat, mkdir, openat, rmdir};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use rustix::time::{ClockId, clock_gettime};
@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const HASTE: Duration = Duration::from_millis(20);
 /// As many are looked at in one sweep; with a hundred execs at once each leaves some to the others.
 const SWEPT: usize = 32;
+
+/// Whoever can open a directory can lock it, and a cgroup that is locked is taken for one in use.
+const CLOSED: Mode = Mode::RWXU;
 
 /// A cgroup that this process has made or taken, and locked.
 #[derive(Debug)]
@@ -275,14 +278,13 @@ impl Drop for Own {
 
 fn make(hierarchy: &Hierarchy, name: &str) -> Result<(), Failed> {
     let path = hierarchy.parent.join(name);
-    let mode = Mode::from_raw_mode(0o755);
-    let made = match mkdir(&path, mode) {
+    let made = match mkdir(&path, CLOSED) {
         Err(Errno::NOENT) => {
-            match mkdir(&hierarchy.parent, mode) {
+            match mkdir(&hierarchy.parent, CLOSED) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(error) => return Err(Failed::At(hierarchy.parent.clone(), error.into())),
             }
-            mkdir(&path, mode)
+            mkdir(&path, CLOSED)
         }
         made => made,
     };
@@ -298,6 +300,10 @@ fn make(hierarchy: &Hierarchy, name: &str) -> Result<(), Failed> {
 pub(super) fn lock(directory: &Path) -> rustix::io::Result<OwnedFd> {
     let lock = open(directory, OFlags::RDONLY | OFlags::DIRECTORY)?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+    // Older ones made them open to everybody.
+    if fstat(&lock)?.st_mode & 0o077 != 0 {
+        fchmod(&lock, CLOSED)?;
+    }
     Ok(lock)
 }
 
