@@ -17,7 +17,7 @@ use porthole_tests::{Bundle, Container, Node, Runtime, on_a_node, requires};
 use rustix::fs::{CWD, FileType, Mode, RenameFlags, makedev, mknodat, renameat_with};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use crate::setting::{SUDO, children, comm, command, exec, exec_in, output, own_etc, policy, web_0, work};
+use crate::setting::{SUDO, children, comm, command, exec_in, output, own_etc, policy, web_0, work};
 
 /// Compiles a program of these tests.
 fn compile(source: &Path, program: &Path) {

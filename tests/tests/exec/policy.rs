@@ -205,7 +205,7 @@ fn a_command_is_known_by_its_place_and_runs_from_there(node: &Node) {
     policy(node, &rule("commands = ['id']"));
     refused(&as_ann(&["-e", "LD_PRELOAD=/tmp/x.so", "web-0", "--", "id"]), "does not allow env");
     let mut plan = command(&[], &["--explain", "web-0", "--", &at("bin/id")], Path::new("/"));
-    plan.envs(crate::setting::SUDO);
+    plan.envs(SUDO);
     let plan = tools::run(plan);
     assert!(
         plan.expect_success().contains("policy       allowed by rule 1 (/etc/porthole/policy.toml:1)"),
