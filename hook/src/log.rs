@@ -125,7 +125,7 @@ pub fn to_stdout(text: &str) {
     write_all(rustix::stdio::stdout(), text.as_bytes());
 }
 
-/// Never waits either: whoever reads may stand still as a syslog may. A line is shorter than what a pipe that has room takes.
+/// Never waits either: its reader may stand still as a syslog may. A line is shorter than what a pipe that has room takes.
 fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };

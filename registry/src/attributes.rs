@@ -25,7 +25,7 @@ impl Attributes {
     /// Gives the new file those of the old one, but for what vouches for its content.
     ///
     /// # Errors
-    /// Those of the calls. What is not a label may be one that not even root may set.
+    /// Those of the calls. An attribute that is no label may be one that not even root may set.
     pub fn copy(self, old: impl AsFd, new: impl AsFd) -> Result<()> {
         let mut names = [0; 1024];
         let names = match flistxattr(&old, &mut names) {

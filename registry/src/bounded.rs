@@ -1,4 +1,4 @@
-//! The one reader of files: all of a file, or an error. What is cut in silence says something else than the file does: a
+//! The one reader of files: all of a file, or an error. A text that is cut in silence says something else than the file does: a
 //! profile without its last lines keeps less from a command, a list of cgroups without them leaves a process behind.
 
 use std::io::{Error, ErrorKind, Result};
@@ -14,7 +14,7 @@ pub const FACTS: u64 = 1 << 20;
 /// For what grows with the machine: its mounts, locks, processes, accounts.
 pub const LISTS: u64 = 256 << 20;
 
-/// What is read first where nothing says how much there is.
+/// Bytes of the first read where nothing says how many there are.
 const FIRST: u64 = 4096;
 
 /// A regular file that is open for reading.
@@ -39,7 +39,7 @@ impl Regular {
         Ok(Self { fd, stat })
     }
 
-    /// What fstat(2) said.
+    /// The answer of fstat(2).
     pub const fn stat(&self) -> &Stat {
         &self.stat
     }
@@ -105,7 +105,7 @@ pub fn utf8(bytes: Vec<u8>) -> Result<String> {
     String::from_utf8(bytes).map_err(|_| Error::new(ErrorKind::InvalidData, "is no UTF-8 text"))
 }
 
-/// What proves the end of a file.
+/// The proof of a file's end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     /// A read of nothing: the kernel's files, and those of other machines, give less than is asked for before it.

@@ -247,7 +247,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.toml");
         let comment = format!("#{}\n", "x".repeat(1022));
-        // What is lost at the end is what keeps something from somebody.
+        // A key that is lost at the end keeps something from a command.
         let text = format!("deadline_ms = 250\n{}[audit]\nrequired = true\n", comment.repeat(1024));
         std::fs::write(&path, text).unwrap();
         let (config, problems) = Config::load(Some(&path));

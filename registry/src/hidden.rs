@@ -55,7 +55,7 @@ impl Hidden {
         self.show.iter().any(|shown| path.starts_with(shown))
     }
 
-    /// What it shows.
+    /// The paths that it shows.
     pub fn shown(&self) -> &[PathBuf] {
         &self.show
     }

@@ -160,7 +160,7 @@ impl Process {
     /// A file of its `/proc` directory, whole.
     ///
     /// # Errors
-    /// What open(2) and read(2) say, and that it is longer than the kernel makes those about one process.
+    /// Those of open(2) and read(2), and that it is longer than the kernel makes those about one process.
     pub fn read(&self, name: &str) -> std::io::Result<Vec<u8>> {
         let file = fs::openat(&self.dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         bounded::read(&file, bounded::FACTS)
@@ -189,7 +189,7 @@ fn proc_path(pid: i32) -> String {
     format!("/proc/{pid}")
 }
 
-/// Reads a `/proc` file into `buffer`. What does not fit is left out: only of `stat`, whose first fields alone are asked for.
+/// Reads a `/proc` file into `buffer`. The rest that does not fit is left out: only of `stat`, whose first fields alone are asked for.
 fn read_small<'b>(dir: impl AsFd, name: &str, buffer: &'b mut [u8]) -> Result<&'b [u8], Errno> {
     let file = fs::openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut length = 0;

@@ -53,7 +53,7 @@ pub fn phrase(raw: &str) -> String {
 }
 
 /// A JSON document with the same values and without a character that does something to a terminal: serde escapes the
-/// first 32 only. What this escapes can be in strings alone.
+/// first 32 only. The characters that this escapes stand in strings alone.
 pub fn json(document: &str) -> String {
     let mut shown = String::with_capacity(document.len());
     for c in document.chars() {

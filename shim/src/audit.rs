@@ -215,7 +215,7 @@ impl LogFormat<(Event, Vec<(&'static str, String)>)> for Line {
 }
 
 /// Unless it is to be the whole line of RFC 5424: what syslog(3) writes before a message, and the structured data as the
-/// first part of that. Whoever listens on `/dev/log` takes nothing else apart, unless told to: of a whole line journald
+/// first part of that. A daemon on `/dev/log` takes nothing else apart unless it is configured to: of a whole line journald
 /// keeps no identifier, and to rsyslogd the name of the program is `1`. The time is theirs to tell.
 fn head(priority: u8, event: Event, format: Format) -> String {
     let pid = std::process::id();

@@ -18,7 +18,7 @@ pub(crate) enum Format {
     Json,
 }
 
-/// What is printed for people: lines, each of which is one whatever the names are that stand in it.
+/// Text for people: lines, each of which is one whatever the names are that stand in it.
 #[derive(Debug, Default)]
 pub(crate) struct Page(String);
 

@@ -1,6 +1,6 @@
 //! The command apart from the host's other processes, where it sees them: its user may own some, whose `/proc/PID/root`
 //! leads around the view and whose memory around everything. Landlock lets no process out of its domain look into one
-//! outside, whoever owns it; since version 6 (Linux 6.12) it does the same for signals and abstract sockets. A command that
+//! outside, of any owner; since version 6 (Linux 6.12) it does the same for signals and abstract sockets. A command that
 //! traces is in no domain: where the host's network namespace is kept, it makes no Unix socket at all.
 
 use std::fmt;

@@ -154,7 +154,7 @@ fn leave(child: Pid, launched: Option<&Launched<'_>>, from_child: PipeReader) ->
 /// What the process has when another waits for it.
 struct AsChild {
     slave: Option<Slave>,
-    /// What that is on.
+    /// The devpts of that terminal.
     devpts: Option<OwnedFd>,
     old_mask: SigSet,
     to_parent: PipeWriter,

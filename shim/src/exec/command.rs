@@ -84,7 +84,7 @@ impl Command {
     /// Becomes the command, or says why not: as execvp does, the first that can be executed wins, and one that may not
     /// be executed is reported only if no other could.
     pub(crate) fn execute(&self) -> ExecError {
-        // What porthole ignores stays ignored beyond execve.
+        // A signal that porthole ignores stays ignored beyond execve.
         for (signal, name) in [(libc::SIGPIPE, "SIGPIPE"), (libc::SIGXFSZ, "SIGXFSZ")] {
             if let Err(error) = sys::default_action(signal) {
                 return Step::Fork.failed(name)(error);

@@ -1,6 +1,6 @@
 //! The pod's name resolution: which files take the place of the host's in the command's `/etc`.
 //!
-//! Whoever runs the command reads them, so only what everybody may read is shown. The host's are taken from directories
+//! The command's user reads them, so only what everybody may read is shown. The host's are taken from directories
 //! that root alone can write to, without following a link: what is at the path is what root put there.
 
 use std::io;

@@ -132,7 +132,7 @@ fn become_the_command(command: &Command, manner: Manner) -> Outcome {
     }
 }
 
-/// What came of it, in an exit status: the launcher has no other way to say it that its child would not have too.
+/// The outcome, as an exit status: any other channel would be a descriptor that the child has too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Running,
@@ -184,16 +184,16 @@ impl Outcome {
     }
 }
 
-/// What porthole knows of a launcher that it has started.
+/// A launcher that porthole has started.
 #[derive(Debug)]
 pub(crate) struct Launched<'a> {
     /// The launcher.
     pub(crate) launcher: Pid,
     /// Other children of this process that are not the command.
     pub(crate) others: Vec<Pid>,
-    /// What the command is called.
+    /// The command's name, for messages.
     pub(crate) command: &'a str,
-    /// What it runs in.
+    /// The security context of the command.
     pub(crate) context: &'a Context,
 }
 

@@ -87,7 +87,7 @@ pub(super) fn of_a_child(
         Fork::Child => {
             drop((ready, hold));
             let done = child().and_then(|()| (&made).write_all(b"y"));
-            // What could not be made is end of file to the parent; and to this process, that the parent has done.
+            // Closed, it tells the parent that there is no namespace; the parent's end tells this process that it may go.
             drop(made);
             let waited = (&release).read_to_end(&mut Vec::new());
             sys::exit_now(u8::from(done.and(waited.map(drop)).is_err()))

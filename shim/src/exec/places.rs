@@ -58,7 +58,7 @@ impl OpenedDirectory {
         Self::open(path).map_err(|error| Self::why_not(path, step, error))
     }
 
-    /// What an error of [`Self::open`] means.
+    /// The message for an error of [`Self::open`].
     pub(crate) fn why_not(path: &Path, step: Step, error: io::Error) -> ExecError {
         match error.raw_os_error() {
             Some(libc::ELOOP) => step.refused(

@@ -174,7 +174,7 @@ impl Plan {
         let past_permissions =
             ids.as_root() || !capabilities.permitted.disjoint(Capabilities::PAST_PERMISSIONS);
         let as_root = past_permissions || request.gid.is_some();
-        // What a user may not look into, the command does not either, and an error would tell what is there.
+        // The command sees no directory that is closed to its user, and an error would tell what is there.
         let looks_as = Some(&caller.invoker).filter(|user| user.behind_sudo && !past_permissions);
         let programs = programs(&words, &environment);
         let question = Question {
@@ -256,7 +256,7 @@ fn every_capability() -> Capabilities {
 fn programs(words: &[OsString], environment: &Environment) -> Vec<PathBuf> {
     let named = words.first().map(Path::new).and_then(Path::parent).map(Path::to_owned);
     let all = std::env::split_paths(environment.path()).chain(named).filter(|path| path.is_absolute());
-    // What the usual ones link to is in /usr too.
+    // The usual ones link to places in /usr.
     let usual = |path: &Path| environment::usual_path().any(|usual| usual == path);
     all.filter_map(|path| if usual(&path) { Some(path) } else { std::fs::canonicalize(path).ok() }).collect()
 }

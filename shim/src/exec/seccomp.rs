@@ -40,11 +40,11 @@ pub(crate) struct List {
     profile: Base,
     /// It may open packet sockets.
     raw: bool,
-    /// What else it may reach.
+    /// Objects of the host that it may reach.
     reach: Reach,
 }
 
-/// What is reached by system calls alone, past every file and capability.
+/// Objects that system calls alone reach, past every file and capability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reach {
     /// System V and POSIX IPC: the IPC namespace is not the host's.

@@ -1,4 +1,4 @@
-//! What keeps other processes of the command's user from tracing it: through ptrace(2) they would run what they like with
+//! The shield against tracers: through ptrace(2) other processes of the command's user would run anything with
 //! its namespaces, whatever the policy says about commands.
 //!
 //! The kernel lets no process trace one that has a capability it lacks. A command without any is put into a user namespace
@@ -25,7 +25,7 @@ use super::error::{ExecError, Step};
 use super::namespaces::Joins;
 use super::pinned;
 
-/// What it is.
+/// The kind of shield.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Shield {
@@ -99,7 +99,7 @@ fn map_ids(child: Pid) -> io::Result<()> {
 impl fmt::Display for Shield {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Off => "traced by whoever may",
+            Self::Off => "traced by any process that the kernel lets",
             Self::Capabilities => "not traced by others of its user: they lack its capabilities",
             Self::Target => "not traced from outside of the target's user namespace but by root",
             Self::UserNamespace => "not traced by others of its user: a user namespace keeps it from them",

@@ -44,7 +44,7 @@ pub(crate) enum View {
 /// What is put into a private view.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Contents {
-    /// What lies at `/`.
+    /// The root directory.
     pub(crate) root: Root,
     /// Trees of the host, in the order of mounting.
     pub(crate) trees: Vec<Tree>,
@@ -64,7 +64,7 @@ pub(crate) struct Contents {
     pub(crate) dns: Dns,
 }
 
-/// What lies at `/` of a view.
+/// The root directory of a view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Root {

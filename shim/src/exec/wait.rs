@@ -66,15 +66,15 @@ impl Signals {
     }
 }
 
-/// What porthole waits for: the command, or first the launcher that starts it.
+/// The process that porthole waits for: the command, or first the launcher that starts it.
 pub(crate) struct Awaited<'a> {
     /// A child of this process.
     pub(crate) child: Pid,
     /// Set while that is the launcher.
     pub(crate) launched: Option<Launched<'a>>,
-    /// What ends the command with this process.
+    /// Ends the command with this process.
     pub(crate) lifeline: &'a Lifeline,
-    /// What was sent to the launcher. It may have ended by then, and passes nothing on.
+    /// Signals that were sent to the launcher. It may have ended by then, and passes nothing on.
     pub(crate) sent: Vec<Sent>,
 }
 

@@ -264,28 +264,6 @@ fn the_targets_cgroup_is_joined_on_request(node: &Node) {
     container.delete();
 }
 
-fn a_frozen_cgroup_of_the_target_is_not_joined(node: &Node) {
-    let container = web_0(node);
-    let text = fs::read_to_string(format!("/proc/{}/cgroup", container.pid())).unwrap();
-    let freezer = text.lines().find_map(|line| line.split_once(":freezer:")).map(|(_, path)| path.to_owned());
-    let (state, frozen, thawed) = match &freezer {
-        Some(path) => (format!("{ROOT}/freezer{path}/freezer.state"), "FROZEN", "THAWED"),
-        None => {
-            let path = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap();
-            (format!("{ROOT}{path}/cgroup.freeze"), "1", "0")
-        }
-    };
-    fs::write(&state, frozen).unwrap();
-    let joined = exec(&["--cgroup", "target", "--timeout", "2s", "web-0", "true"]);
-    let own = exec(&["web-0", "--", "true"]);
-    fs::write(&state, thawed).unwrap();
-    assert_eq!(joined.status.code(), Some(125), "{joined:?}");
-    assert!(joined.stderr.contains("is frozen"), "{joined:?}");
-    assert_eq!(own.status.code(), Some(0), "{own:?}");
-    assert_eq!(exec(&["--cgroup", "target", "web-0", "true"]).status.code(), Some(0));
-    container.delete();
-}
-
 /// The machine may have a v2 hierarchy without controllers: enough for joining, not for limits.
 fn of_v2_the_targets_cgroup_is_joined_and_limits_need_controllers(node: &Node) {
     rustix::mount::mount("cgroup2", ROOT, "cgroup2", rustix::mount::MountFlags::empty(), c"").unwrap();
@@ -397,7 +375,6 @@ on_a_node!(requires(root, ip, runc):
     a_timeout_ends_the_command_with_124,
     a_detached_command_runs_on,
     the_targets_cgroup_is_joined_on_request,
-    a_frozen_cgroup_of_the_target_is_not_joined,
     of_v2_the_targets_cgroup_is_joined_and_limits_need_controllers,
     without_a_cgroup_only_on_request,
     a_hundred_at_once_leave_no_cgroup,

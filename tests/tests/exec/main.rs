@@ -7,6 +7,7 @@ mod bounds;
 mod confinement;
 mod dns;
 mod explain;
+mod frozen;
 mod hidden;
 mod hostile;
 mod hygiene;

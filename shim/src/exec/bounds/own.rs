@@ -28,7 +28,7 @@ const HASTE: Duration = Duration::from_millis(20);
 /// As many are looked at in one sweep; with a hundred execs at once each leaves some to the others.
 const SWEPT: usize = 32;
 
-/// Whoever can open a directory can lock it, and a cgroup that is locked is taken for one in use.
+/// A process that can open a directory can lock it, and a cgroup that is locked is taken for one in use.
 const CLOSED: Mode = Mode::RWXU;
 
 /// A cgroup that this process has made or taken, and locked.

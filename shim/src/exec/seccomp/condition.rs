@@ -13,7 +13,7 @@ pub(crate) type Named = (&'static str, u32);
 pub(crate) struct Condition {
     /// All of them.
     pub(crate) all: &'static [Argument],
-    /// What is answered where one does not hold.
+    /// The answer where one does not hold.
     pub(crate) error: Error,
 }
 

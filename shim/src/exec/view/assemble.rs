@@ -19,7 +19,7 @@ use crate::exec::error::{ExecError, Step};
 use crate::exec::places::OpenedDirectory;
 use crate::sys::{self, MountAttributes};
 
-/// What a view is put together from besides its plan: objects that were opened when the plan was made.
+/// The objects that a view is put together from, opened when the plan was made.
 pub(crate) struct Places<'a> {
     /// Where the empty mount namespace is pinned.
     pub(crate) run_dir: &'a Path,
@@ -180,7 +180,7 @@ fn detach(tree: &Tree, opened: Option<&OpenedDirectory>) -> io::Result<OwnedFd> 
     Ok(clone)
 }
 
-/// What is at a path that somebody else may change: no link is followed.
+/// Opens a path that somebody else may change: no link is followed.
 fn found(path: &Path) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)

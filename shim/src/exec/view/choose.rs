@@ -19,7 +19,7 @@ use crate::exec::namespaces::Joins;
 use crate::exec::places::{Directory, OpenedDirectory, open_place};
 use crate::policy::Invoker;
 
-/// What decides about the view.
+/// Everything that decides about the view.
 pub(crate) struct Question<'a> {
     pub(crate) request: &'a Request,
     pub(crate) target: &'a Target,
@@ -32,7 +32,7 @@ pub(crate) struct Question<'a> {
     pub(crate) account: &'a Account,
     /// Directories that the command may be in.
     pub(crate) programs: &'a [PathBuf],
-    /// What the configuration hides, and shows.
+    /// Paths that the configuration hides, and shows.
     pub(crate) hidden: &'a Hidden,
     /// With whose rights the directories to write to are looked for, if not porthole's.
     pub(crate) looks_as: Option<&'a Invoker>,

@@ -19,9 +19,9 @@ use crate::exec::error::ExecError;
 
 /// Where a view keeps the files it adds.
 const KEPT: &str = ".porthole";
-/// What lies over a hidden directory.
+/// The cover of a hidden directory.
 const NO_FILES: &str = "none";
-/// What lies over anything else.
+/// The cover of anything else.
 const NO_CONTENT: &str = "empty";
 /// Places for mounts in an empty root.
 const POINTS: [&str; 5] = ["/proc", "/sys", "/dev", "/run", "/tmp"];
@@ -59,7 +59,7 @@ pub(super) fn empty_root(contents: &Contents) -> io::Result<OwnedFd> {
     Ok(root)
 }
 
-/// A `/tmp` that goes with the view. What is in it counts as the command's memory.
+/// A `/tmp` that goes with the view. Its files count as the command's memory.
 pub(super) fn tmp() -> io::Result<OwnedFd> {
     base::tmpfs("1777", "50%", MountAttrFlags::MOUNT_ATTR_NODEV)
 }

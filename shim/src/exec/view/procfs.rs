@@ -33,7 +33,7 @@ pub(super) fn of_target(process: &TargetProcess) -> Result<OwnedFd, ExecError> {
     let pidns = openat(&process.proc_dir, "ns/pid", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(Step::View.failed(format!("pid namespace of process {}", process.pid)))?;
     let mount = match new(&pidns) {
-        // What a kernel answers that does not know the option.
+        // The answer of a kernel that does not know the option.
         Err(Errno::INVAL) => {
             clone_of_the_targets(process).map_err(Step::View.failed("/proc of the target"))?
         }

@@ -28,7 +28,7 @@ const PROGRAMS: [&str; 11] = [
     "/gnu/store",
 ];
 
-/// What programs need of `/etc`: the loader's cache, the links of `update-alternatives`, certificates of authorities,
+/// Files of `/etc` that programs need: the loader's cache, the links of `update-alternatives`, certificates of authorities,
 /// tables that every package of a resolver or of a tool for networks has. Nothing that says anything about this host.
 const SETTINGS: [&str; 27] = [
     "/etc/alternatives",
@@ -60,7 +60,7 @@ const SETTINGS: [&str; 27] = [
     "/etc/terminfo",
 ];
 
-/// What administrators put below those places that is not for everybody.
+/// Places below those in which administrators keep things that are not for everybody.
 pub(crate) const PRIVATE: [&str; 4] =
     ["/usr/lib/credstore", "/usr/lib/credstore.encrypted", "/usr/local/etc", "/usr/src"];
 
@@ -69,18 +69,18 @@ pub(crate) const PRIVATE: [&str; 4] =
 pub(crate) struct Link {
     /// Where it is.
     pub(crate) path: PathBuf,
-    /// What it says.
+    /// Its target, as it is written.
     pub(crate) to: PathBuf,
 }
 
-/// What is at a path, the last link not followed.
+/// The kind of a file, the last link not followed.
 pub(crate) enum Kind {
     Directory,
     File,
     Link(PathBuf),
 }
 
-/// What is there on the host. Anything but directories, regular files and links is nothing.
+/// The kind of a file of the host. Anything but directories, regular files and links is nothing.
 pub(crate) fn kind_on_host(path: &Path) -> Option<Kind> {
     let stat = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
     match FileType::from_raw_mode(stat.st_mode) {

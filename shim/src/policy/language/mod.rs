@@ -265,7 +265,7 @@ impl Rule {
             // One reason for both: it does not tell whether a file is there that the user may not look for.
             return Some("it is about other commands, or there is no such program".to_owned());
         }
-        // Who may do everything may do each thing.
+        // A rule for everything is one for each thing.
         if self.effect == Effect::Deny || *profile == EVERYTHING {
             return None;
         }
@@ -291,7 +291,7 @@ impl Rule {
             .needs
             .iter()
             .filter(|need| !self.allow.contains(need))
-            // Who may run any program gains nothing by variables.
+            // A user who may run any program gains nothing by variables.
             .filter(|need| **need != Need::Env || !self.commands.is_empty())
             .map(|need| need.name())
             .collect();
