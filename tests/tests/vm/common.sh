@@ -53,7 +53,8 @@ start() {
     porthole=$!
     for _ in $(seq 100); do
         for command in $(cat /proc/$porthole/task/$porthole/children); do
-            [ "$(cat "/proc/$command/comm")" != sleep ] || return 0
+            # With -p the first child is the launcher, which ends.
+            [ "$(cat "/proc/$command/comm" 2>/dev/null)" != sleep ] || return 0
         done
         sleep 0.2
     done

@@ -92,7 +92,7 @@ sentence 'journald has it as of authpriv, a notice, of porthole' '0 10 5 porthol
     fields SYSLOG_FACILITY PRIORITY SYSLOG_IDENTIFIER
 sentence 'journald has its process' "0 $(field _PID)" fields SYSLOG_PID
 sentence 'journald has the structured data as the message' \
-    '0 [[]porthole@32473 *command="sh -c exit*7"*event="end"*status="7"*[]] end shop/web-0/app by root' fields MESSAGE
+    '0 [[]porthole@32473 event="end" status="7" *command="sh -c exit*7"*[]] end shop/web-0/app by root' fields MESSAGE
 sentence 'a refusal is a warning' '125 *policy*' \
     env SUDO_UID=1234 SUDO_GID=1234 SUDO_USER=ann porthole -o json exec web-0 -- id
 sentence 'journald has the refusal as one' '0 4 [[]*event="refused"*[]] refused web-0 by ann' \
