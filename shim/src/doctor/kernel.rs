@@ -16,7 +16,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 pub(super) const SUBJECT: Subject = Subject {
-    checks: &["kernel-namespaces", "kernel-calls", "kernel-seccomp", "cgroups", "run-tmpfs"],
+    checks: &["kernel-namespaces", "kernel-calls", "kernel-seccomp", "kernel-exec", "cgroups", "run-tmpfs"],
     look,
 };
 
@@ -53,6 +53,9 @@ fn look(_setting: &Setting) -> Vec<Check> {
     checks.push(seccomp(
         bounded::text("/proc/sys/kernel/seccomp/actions_avail", bounded::FACTS).ok().as_deref(),
     ));
+    let limit = bounded::text("/proc/sys/user/max_user_namespaces", bounded::FACTS).ok();
+    let has_children = Path::new("/proc/thread-self/children").exists();
+    checks.push(exec(limit.as_deref(), has_children, sys::landlock_version()));
     checks.push(mounts::read().map_or_else(
         |error| Check::skip("cgroups", "/proc/self/mountinfo", error.to_string()),
         |mounts| cgroups(&mounts),
@@ -134,6 +137,27 @@ fn seccomp(actions: Option<&str>) -> Check {
     }
 }
 
+/// `user_namespaces` is the limit of them, if the kernel has them; `landlock` the version of its interface.
+fn exec(user_namespaces: Option<&str>, has_children: bool, landlock: u32) -> Check {
+    let (name, subject) = ("kernel-exec", "confinement of exec");
+    let mut missing = Vec::new();
+    if user_namespaces.is_none_or(|limit| limit.trim() == "0") {
+        missing.push("no user namespaces, so profile restricted ends with 125");
+    }
+    if !has_children {
+        missing.push("no list of a process's children in /proc, so -p ends with 125");
+    }
+    if missing.is_empty() {
+        let landlock = match landlock {
+            0 => "no Landlock".to_owned(),
+            version => format!("Landlock {version}"),
+        };
+        return Check::ok(name, subject, format!("user namespaces, children of processes, {landlock}"));
+    }
+    let remedy = "sysctl user.max_user_namespaces; a kernel with CONFIG_USER_NS and CONFIG_PROC_CHILDREN";
+    Check::warn(name, subject, missing.join("; "), remedy)
+}
+
 fn cgroups(mounts: &[Mount]) -> Check {
     let (name, subject) = ("cgroups", "/sys/fs/cgroup");
     let of_kind = |kind: &str| mounts.iter().filter(|mount| mount.kind == kind).count();
@@ -198,6 +222,15 @@ mod tests {
         assert_eq!(seccomp(Some("kill_process trap errno allow")).verdict, Verdict::Ok);
         assert_eq!(seccomp(Some("allow")).verdict, Verdict::Warn);
         assert_eq!(seccomp(None).verdict, Verdict::Warn);
+        assert_eq!(
+            exec(Some("15000\n"), true, 7).evidence,
+            "user namespaces, children of processes, Landlock 7"
+        );
+        assert!(exec(Some("0\n"), true, 7).evidence.contains("restricted"));
+        assert_eq!(
+            (exec(None, true, 0).verdict, exec(Some("1"), false, 0).verdict),
+            (Verdict::Warn, Verdict::Warn)
+        );
         let mount = |kind: &str| Mount { point: "/c".into(), is_shared: false, kind: kind.into() };
         assert_eq!(cgroups(&[mount("cgroup2")]).evidence, "version 2");
         assert_eq!(cgroups(&[mount("cgroup")]).evidence, "version 1");
