@@ -283,6 +283,22 @@ fn names_are_asked_of_files_and_dns_alone(node: &Node) {
     container.delete();
 }
 
+fn a_file_of_the_pods_stands_before_the_hosts_in_every_view(node: &Node) {
+    own_etc(node);
+    fs::create_dir_all("/etc/netns/web-0").unwrap();
+    let container = web_0(node);
+    for (name, text) in
+        [("services", "pods 1/tcp\n"), ("localtime", "pods\n"), ("passwd", "pods:x:7:7::/:\n")]
+    {
+        fs::write(Path::new("/etc/netns/web-0").join(name), text).unwrap();
+        for options in [&["-n"][..], &["--uid", "0"], &["-p", "-n"]] {
+            let shown = output(&[options, &["web-0", "--", "cat", &format!("/etc/{name}")]].concat());
+            assert_eq!(shown, text, "{name} {options:?}");
+        }
+    }
+    container.delete();
+}
+
 fn names_of_this_machine_are_known_in_every_view(node: &Node) {
     let container = web_0(node);
     for options in [&["-n"][..], &["-p"], &["-p", "-n"], &["-i", "--uid", "0"], &["--uid", "0"]] {
@@ -304,5 +320,6 @@ on_a_node!(requires(root, ip, runc):
     what_is_closed_to_a_user_is_not_read_for_them_by_way_of_links,
     of_a_bundle_only_what_everybody_may_read_is_shown,
     names_are_asked_of_files_and_dns_alone,
+    a_file_of_the_pods_stands_before_the_hosts_in_every_view,
     names_of_this_machine_are_known_in_every_view,
 );

@@ -180,7 +180,7 @@ fn detach(tree: &Tree, opened: Option<&OpenedDirectory>) -> io::Result<OwnedFd> 
     Ok(clone)
 }
 
-/// Opens a path that somebody else may change: no link is followed.
+/// Opens a path that other users may change: no link is followed.
 fn found(path: &Path) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
@@ -192,7 +192,7 @@ pub(super) fn attach(tree: BorrowedFd<'_>, at: impl AsRef<Path>) -> io::Result<(
     Ok(move_mount(tree, "", CWD, at.as_ref(), MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
 }
 
-/// Mounts a detached tree at a path that somebody else may change.
+/// Mounts a detached tree at a path that other users may change.
 pub(super) fn attach_found(tree: BorrowedFd<'_>, at: &Path) -> io::Result<()> {
     attach_to(tree, found(at)?.as_fd())
 }

@@ -69,7 +69,7 @@ impl Question<'_> {
             () if self.as_root => self.tools(self.hidden.shown(), &writable, false)?,
             () => View::Confined(self.contents(Root::Host, false)?),
         };
-        let (working_directory, directory) = self.working_directory(&view, seen_through, &writable)?;
+        let (working_directory, directory) = self.working_directory(&view, seen_through)?;
         let view = match view {
             View::Confined(mut contents) if contents.root == Root::Host => {
                 let paths: Vec<_> = writable.iter().map(|opened| opened.path.clone()).collect();
@@ -92,7 +92,8 @@ impl Question<'_> {
         };
         let in_etc = |name: &str| std::fs::symlink_metadata(Path::new("/etc").join(name)).is_ok();
         let confined = self.request.profile.base != Base::Sysadmin;
-        let etc_merged = confined && !dns.overlays.iter().all(|overlay| in_etc(&overlay.name));
+        let etc_merged =
+            confined && root == Root::Host && !dns.overlays.iter().all(|overlay| in_etc(&overlay.name));
         let hidden = if confined || root == Root::Empty { self.covered(root)? } else { Vec::new() };
         Ok(Contents {
             root,
@@ -101,7 +102,7 @@ impl Question<'_> {
             hidden,
             sysfs: net,
             procfs,
-            etc_merged: etc_merged && root == Root::Host,
+            etc_merged,
             dns,
         })
     }
@@ -125,13 +126,17 @@ impl Question<'_> {
         if procfs {
             contents.dns.overlays.extend(accounts(self.ids, self.account));
         } else {
-            let in_etc = |path: &&str| {
-                contents.dns.overlays.iter().any(|o| Path::new("/etc").join(&o.name) == Path::new(path))
-            };
-            more.extend(PUBLIC.iter().filter(|path| !in_etc(path)).map(PathBuf::from));
+            more.extend(PUBLIC.map(PathBuf::from));
         }
         let paths: Vec<_> = writable.iter().map(|opened| opened.path.clone()).collect();
-        (contents.trees, contents.links) = Contents::tools(&more, &paths, !procfs, is_mount_point);
+        let (mut trees, mut links) = Contents::tools(&more, &paths, !procfs, is_mount_point);
+        // A file of the pod's stands before the host's of the same name.
+        let is_the_pods = |path: &Path| {
+            contents.dns.overlays.iter().any(|overlay| Path::new("/etc").join(&overlay.name) == path)
+        };
+        trees.retain(|tree| !is_the_pods(&tree.path));
+        links.retain(|link| !is_the_pods(&link.path));
+        (contents.trees, contents.links) = (trees, links);
         Ok(View::Confined(contents))
     }
 
@@ -195,14 +200,13 @@ impl Question<'_> {
         &self,
         view: &View,
         seen_through: bool,
-        writable: &[OpenedDirectory],
     ) -> Result<(Directory, OpenedDirectory), ExecError> {
         let root = || OpenedDirectory::open(Path::new("/")).map_err(Step::WorkingDirectory.failed("/"));
         let entered = *view == View::Entered;
         let Some(place) = &self.request.working_directory else {
             // One that has no path any more is none.
             let own = if entered || seen_through { None } else { OpenedDirectory::open(Path::new(".")).ok() };
-            return Ok(match own.filter(|own| has(view, &own.path, writable)) {
+            return Ok(match own.filter(|own| has(view, &own.path)) {
                 Some(own) => (Directory::InView(own.path.clone()), own),
                 None => (Directory::Root, root()?),
             });
@@ -211,7 +215,7 @@ impl Question<'_> {
         match place {
             Place::Target => {}
             Place::Host(_) if entered => {}
-            Place::Host(_) if has(view, &opened.path, writable) => {
+            Place::Host(_) if has(view, &opened.path) => {
                 return Ok((Directory::InView(opened.path.clone()), opened));
             }
             Place::Host(_) => {
@@ -225,15 +229,14 @@ impl Question<'_> {
     }
 }
 
-fn has(view: &View, path: &Path, writable: &[OpenedDirectory]) -> bool {
+fn has(view: &View, path: &Path) -> bool {
     match view {
         View::Entered => false,
         View::Host(_) => true,
         View::Confined(contents) if contents.root == Root::Host => Contents::has(path, &contents.hidden),
         View::Confined(contents) => {
             let shown = contents.trees.iter().any(|tree| path.starts_with(&tree.path));
-            let given = writable.iter().any(|opened| path.starts_with(&opened.path));
-            (shown || given) && Contents::has(path, &contents.hidden)
+            shown && Contents::has(path, &contents.hidden)
         }
     }
 }

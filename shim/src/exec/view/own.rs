@@ -49,7 +49,7 @@ pub(super) fn empty_root(contents: &Contents) -> io::Result<OwnedFd> {
     }
     directories(&root, Path::new("/etc"))?;
     for Overlay { name, content, .. } in &contents.dns.overlays {
-        // A directory of that name is a tree.
+        // A directory of that name has a tree in it.
         match create(&root, Path::new("etc").join(name), content) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             done => done?,
