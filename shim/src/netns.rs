@@ -38,7 +38,8 @@ pub(crate) fn is_at(path: &Path, netns: NamespaceId) -> bool {
     held.is_ok_and(|held| is_nsfs(&held) == Ok(true) && NamespaceId::of(&held) == Ok(netns))
 }
 
-fn is_nsfs(fd: &OwnedFd) -> Result<bool, Errno> {
+/// Whether it is a namespace, of whatever kind.
+pub(crate) fn is_nsfs(fd: &OwnedFd) -> Result<bool, Errno> {
     Ok(u64::try_from(fstatfs(fd)?.f_type).is_ok_and(|kind| kind == NSFS))
 }
 

@@ -7,13 +7,11 @@ use std::fmt;
 use std::os::fd::AsFd;
 
 use caps::Capability;
-use porthole_registry::namespace::NamespaceKind;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use serde::Serialize;
 
 use super::capabilities::{Base, Capabilities, Sets};
 use super::error::{ExecError, Step};
-use super::namespaces::Joins;
 use crate::sys::{self, Landlock};
 
 /// Links between directories: the one right that every domain takes, unless it is given back.
@@ -43,15 +41,14 @@ pub(crate) enum Apart {
 
 impl Apart {
     /// From what the command may do, and sees.
-    /// `other_processes`: it is born in another pid namespace.
+    /// `other_processes`: it is born in another pid namespace; `other_sockets`: it joins another network namespace.
     pub(crate) fn resolve(
         profile: Base,
         other_processes: bool,
-        namespaces: &Joins,
+        other_sockets: bool,
         capabilities: &Sets,
     ) -> Self {
         let may = |capability| capabilities.permitted.contains(Capabilities::of(capability));
-        let other_sockets = namespaces.has_other(NamespaceKind::Net);
         let nothing_of_the_hosts = other_processes && other_sockets;
         if profile == Base::Sysadmin || nothing_of_the_hosts || may(Capability::CAP_SYS_PTRACE) {
             return Self::Off;
@@ -69,10 +66,8 @@ impl Apart {
 
     /// Whether the command may make Unix sockets: none of the host's abstract ones is in its reach, or the domain keeps
     /// it from them.
-    pub(crate) fn leaves_unix_sockets(self, profile: Base, namespaces: &Joins) -> bool {
-        profile == Base::Sysadmin
-            || namespaces.has_other(NamespaceKind::Net)
-            || matches!(self, Self::On { abstract_sockets: true, .. })
+    pub(crate) fn leaves_unix_sockets(self, profile: Base, other_sockets: bool) -> bool {
+        profile == Base::Sysadmin || other_sockets || matches!(self, Self::On { abstract_sockets: true, .. })
     }
 
     /// From now on, for this process and all that it becomes.

@@ -11,14 +11,14 @@ use std::time::Duration;
 use porthole_registry::deadline::Deadline;
 use porthole_registry::namespace::NamespaceKind;
 use porthole_registry::store::Store;
-use rustix::fs::{CWD, Mode, OFlags, fstatfs, open, openat};
+use rustix::fs::{CWD, Mode, OFlags, open, openat};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use rustix::process::{Pid, WaitOptions, waitpid};
 
 use super::view::is_mount_point;
+use crate::netns::is_nsfs;
 use crate::sys::{self, Fork, MountAttributes};
 
-const NSFS_MAGIC: i64 = 0x6e73_6673;
 /// How long it waits for the registry's lock.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -56,7 +56,7 @@ pub(super) fn open_or_make(
 fn open_pin(pin: &Path) -> Option<OwnedFd> {
     let file = open(pin, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty()).ok()?;
     // That it is of the right kind, setns checks.
-    (fstatfs(&file).ok()?.f_type == NSFS_MAGIC).then_some(file)
+    is_nsfs(&file).ok()?.then_some(file)
 }
 
 /// A mount namespace can be pinned only where mounts do not propagate.

@@ -191,10 +191,11 @@ impl Plan {
         };
         let Chosen { view, working_directory, directory, writable } = question.choose()?;
         let base = request.profile.base;
-        let processes = Apart::resolve(base, other_processes, &namespaces, &capabilities);
+        let other_sockets = namespaces.has_other(NamespaceKind::Net);
+        let processes = Apart::resolve(base, other_processes, other_sockets, &capabilities);
         let reach = Reach {
             ipc: namespaces.has_other(NamespaceKind::Ipc),
-            unix: processes.leaves_unix_sockets(base, &namespaces),
+            unix: processes.leaves_unix_sockets(base, other_sockets),
         };
         let mut plan = Self {
             target: target.label.clone(),
