@@ -56,7 +56,7 @@ pub(crate) fn open(words: &str, args: &ExecArgs, config: &Config, ask: bool) -> 
     }
 }
 
-/// Refuses a network namespace that no record and no process tells of, if no path of the host leads to it: a container may
+/// Refuses a network namespace without a record and a process, if no path of the host leads to it: a container may
 /// have it pinned in its file system, or hold it by a descriptor.
 fn must_be_known(path: &Path, netns: &OwnedFd) -> Result<(), Problem> {
     let id = NamespaceId::of(netns).map_err(|_| netns::none_at(path))?;
@@ -70,7 +70,7 @@ struct Opened {
     identities: Vec<PodName>,
 }
 
-/// Something that no record tells of.
+/// A target without a record.
 fn nameless(label: String, pod: String, Opened { netns, process, identities }: Opened) -> Destination {
     Destination {
         label,

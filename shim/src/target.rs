@@ -84,7 +84,7 @@ pub(crate) enum Target<'a> {
     Pod(&'a Pod, Option<&'a Record>),
     /// A process that no record tells of.
     Process(Process),
-    /// A network namespace that no record tells of, and where it was found.
+    /// A network namespace without a record, and its path.
     Netns(PathBuf, OwnedFd),
 }
 

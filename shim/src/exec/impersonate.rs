@@ -1,4 +1,4 @@
-//! Looking at files with the rights of somebody else: what root's permit, and theirs do not, is refused by the kernel.
+//! Looking at files with the rights of another user: the kernel refuses what root's rights permit and theirs do not.
 
 use std::io;
 

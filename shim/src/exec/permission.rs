@@ -151,7 +151,7 @@ fn makes_root(capabilities: Capabilities) -> bool {
     !capabilities.disjoint(all.fold(Capabilities::PAST_PERMISSIONS, Capabilities::union))
 }
 
-/// Whether the target, or a part of it, is of no container that a record tells of.
+/// Whether the target, or a part of it, is of no recorded container.
 fn of_no_container(target: &Target) -> bool {
     target.identities.iter().any(|name| name.pod.is_none())
 }

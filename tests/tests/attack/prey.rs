@@ -62,7 +62,7 @@ pub struct Prey {
     out: PathBuf,
     porthole: PathBuf,
     container: Container,
-    /// Of whoever calls porthole, where that is a person: both ends.
+    /// Both ends of the caller's terminal, where the caller is a person.
     terminal: Option<(OwnedFd, File)>,
 }
 
@@ -126,7 +126,7 @@ impl Prey {
         &self.out
     }
 
-    /// How a process of the container is told a user's number, where the host has this one.
+    /// The number that the container's user namespace has for a user of the host.
     pub fn number(&self, id: u32) -> u32 {
         let map = fs::read_to_string(format!("/proc/{}/uid_map", self.pid())).unwrap();
         let fields: Vec<u32> = map.split_whitespace().map(|field| field.parse().unwrap()).collect();

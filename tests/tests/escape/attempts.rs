@@ -8,7 +8,7 @@ use crate::table::{Attempt, attempt};
 
 /// No column at all.
 const NOWHERE: Set = Set::NONE;
-/// Whoever is root of the host without a filter, wherever it is.
+/// Root of the host without a filter, in every way in.
 const HOST_ROOT: Set = SYSADMIN.without(BOXED);
 /// The same where the host's file system is seen as it is.
 const HOST_FILES: Set = SYSADMIN.and(NET.or(HOSTED).or(ROOT));
@@ -20,11 +20,11 @@ const HOST_PIDS: Set = SYSADMIN.and(PIDS);
 const HOST_IPC: Set = SYSADMIN.and(NET.or(HOSTED).or(ROOT).or(MOUNT).or(PID));
 /// The same where the host's network namespace is kept.
 const HOST_NETWORK: Set = SYSADMIN.and(HOSTED.or(ALL_OF_HOSTED).or(MOUNT).or(PID));
-/// Whoever may have raw sockets.
+/// Commands that may have raw sockets.
 const RAW: Set = GENERAL.or(NETADMIN).or(TRACE).or(SYSADMIN);
-/// Whoever may change networks.
+/// Commands that may change networks.
 const ADMIN: Set = NETADMIN.or(SYSADMIN);
-/// Whoever works in the host's file system as a user of it.
+/// Commands that work in the host's file system as a user of it.
 const AS_A_USER: Set = NET.or(HOSTED).and(RESTRICTED.or(GENERAL).or(NETADMIN).or(TRACE));
 
 const NET_RAW: &str =

@@ -194,7 +194,7 @@ fn a_stale_record_names_no_pod(node: &Node) {
     let inspected = json(&["inspect", "vault/db"]);
     assert_eq!(inspected["network"]["inode"], again.netns().ino, "{inspected}");
     again.delete();
-    // Nor does it name what no record tells of.
+    // Nor does it name a target without a record.
     live.delete();
     let nameless = Sleeper::unshared(&["--net"]);
     let ino = porthole_tests::Netns::of(nameless.pid()).unwrap().ino;
