@@ -10,6 +10,7 @@ mod cli;
 mod demo;
 mod destination;
 mod doctor;
+mod engines;
 mod exec;
 mod exit;
 mod generate;

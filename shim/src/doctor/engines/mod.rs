@@ -1,9 +1,9 @@
 //! Each engine on this node: whether it is configured to call the hook, and runs with that configuration.
 
 pub(super) mod containerd;
-mod daemon;
 mod docker;
 pub(super) mod hooks_d;
+mod written;
 
 use super::check::{Check, Finding, few};
 use super::{Setting, Subject};
@@ -13,7 +13,6 @@ use crate::install::plan::Owner;
 use crate::install::state::State;
 use crate::install::tree::Tree;
 use crate::problem::Problem;
-use daemon::{Daemon, Written};
 use porthole_registry::hook_entry::{PROGRAM, STAGES, is_ours};
 use porthole_registry::stage::Stage;
 use serde_json::Value;
@@ -21,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 use std::time::SystemTime;
+use written::Written;
 
 pub(super) const SUBJECT: Subject = Subject { checks: &["engine-hook", "engine-loaded", "hooks-d"], look };
 
@@ -82,8 +82,8 @@ fn one(engine: &Engine, setting: &Setting, state: &State) -> Vec<Check> {
         && engine.name != EngineName::Podman
     {
         let facts = Loaded {
-            daemon: daemon::find(engine),
-            written: daemon::newest(&wiring.files),
+            daemon: engine.daemon.as_ref().and_then(|daemon| Some((daemon.pid(), daemon.started()?))),
+            written: written::newest(&wiring.files),
             answer: setting.is_root.then(|| ask(engine)),
             reads_again: engine.name != EngineName::Containerd,
         };
@@ -155,7 +155,8 @@ fn hook(engine: &Engine, wiring: &Result<Wiring, String>, installed: bool) -> Ch
 
 /// What is known of a daemon and its configuration.
 struct Loaded {
-    daemon: Option<Daemon>,
+    /// Its process, and when that was started.
+    daemon: Option<(i32, SystemTime)>,
     /// The file that was changed last.
     written: Option<Written>,
     /// What the daemon says itself. None where it was not asked: sockets are root's.
@@ -166,12 +167,10 @@ struct Loaded {
 
 fn loaded(engine: EngineName, facts: &Loaded) -> Check {
     let (name, subject) = ("engine-loaded", engine.as_str());
-    let Some(daemon) = &facts.daemon else {
+    let Some((pid, started)) = facts.daemon else {
         return Check::skip(name, subject, "does not run: it reads its configuration when it starts");
     };
-    let pid = daemon.pid;
-    if let Some(written) =
-        facts.written.as_ref().filter(|written| !facts.reads_again && daemon.started < written.at)
+    if let Some(written) = facts.written.as_ref().filter(|written| !facts.reads_again && started < written.at)
     {
         return Check::warn(
             name,
@@ -232,6 +231,7 @@ mod tests {
             version,
             program: None,
             config: "/etc/containerd/config.toml".into(),
+            daemon: None,
         }
     }
 
@@ -259,7 +259,7 @@ mod tests {
     fn a_daemon_older_than_its_configuration_has_to_be_restarted() {
         let now = SystemTime::now();
         let facts = |started, reads_again, answer| Loaded {
-            daemon: Some(Daemon { pid: 7, started }),
+            daemon: Some((7, started)),
             written: Some(Written { path: "/c".into(), at: now }),
             answer,
             reads_again,

@@ -1,6 +1,5 @@
 //! The engines that porthole can be installed for: which are there, what they read, and what they need after a change.
 
-pub(crate) mod command_line;
 pub(crate) mod containerd;
 pub(crate) mod docker;
 pub(crate) mod hooks_d;
@@ -10,88 +9,11 @@ use super::plan::{Owner, Plan, Reload};
 use super::state::{Entry, State};
 use super::tree::{Content, Tree};
 use super::{Method, Programs};
+use crate::engines::daemon::{self, Daemon};
+pub(crate) use crate::engines::{EngineName, Version};
 use crate::problem::Problem;
-use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
-
-/// An engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum EngineName {
-    /// containerd, as Kubernetes uses it.
-    Containerd,
-    /// CRI-O.
-    CriO,
-    /// podman.
-    Podman,
-    /// Docker.
-    Docker,
-}
-
-impl EngineName {
-    pub(crate) const ALL: [Self; 4] = [Self::Containerd, Self::CriO, Self::Podman, Self::Docker];
-
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Containerd => "containerd",
-            Self::CriO => "cri-o",
-            Self::Podman => "podman",
-            Self::Docker => "docker",
-        }
-    }
-
-    /// The name of its daemon, of the unit that starts it and of its program.
-    pub(crate) const fn daemon(self) -> &'static str {
-        match self {
-            Self::Containerd => "containerd",
-            Self::CriO => "crio",
-            Self::Podman => "podman",
-            Self::Docker => "dockerd",
-        }
-    }
-
-    /// Where its main configuration is, unless the operator says otherwise.
-    pub(crate) const fn default_config(self) -> &'static str {
-        match self {
-            Self::Containerd => "/etc/containerd/config.toml",
-            Self::CriO => "/etc/crio/crio.conf",
-            Self::Podman => "/etc/containers/containers.conf",
-            Self::Docker => "/etc/docker/daemon.json",
-        }
-    }
-}
-
-impl std::fmt::Display for EngineName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-/// Major and minor version; what comes behind does not matter here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Version {
-    pub(crate) major: u32,
-    pub(crate) minor: u32,
-}
-
-impl std::fmt::Display for Version {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}", self.major, self.minor)
-    }
-}
-
-impl Version {
-    /// The first number with a dot in a text: the answer to `--version` of every engine has it first.
-    pub(crate) fn find(text: &str) -> Option<Self> {
-        let words = text.split(|c: char| !c.is_ascii_digit() && c != '.');
-        words.into_iter().find_map(|word| {
-            let (major, rest) = word.split_once('.')?;
-            let minor = rest.split('.').next()?;
-            Some(Self { major: major.parse().ok()?, minor: minor.parse().ok()? })
-        })
-    }
-}
 
 /// An engine that is there.
 #[derive(Clone, Debug)]
@@ -103,6 +25,8 @@ pub(crate) struct Engine {
     pub(crate) program: Option<PathBuf>,
     /// Its main configuration, in the tree; need not exist.
     pub(crate) config: PathBuf,
+    /// The daemon that reads this configuration, where one runs and the tree is the running system's.
+    pub(crate) daemon: Option<Daemon>,
 }
 
 /// What an engine's part of a plan is made from.
@@ -122,13 +46,16 @@ impl Engine {
         config: Option<&Path>,
         version: Option<Version>,
     ) -> Option<Self> {
-        let program = tree.program(&[name.daemon()]);
         let config = config.map_or_else(|| name.default_config().into(), Path::to_owned);
+        let daemons = if tree.is_live() { daemon::of(name) } else { Vec::new() };
+        let daemon = daemons.into_iter().find(|daemon| daemon.reads(&config));
+        let own = daemon.as_ref().and_then(Daemon::program).filter(|path| tree.is_executable(path));
+        let program = own.or_else(|| tree.program(&[name.daemon()]));
         if program.is_none() && version.is_none() && tree.read(&config).ok().flatten().is_none() {
             return None;
         }
         let version = version.or_else(|| ask_version(tree, program.as_deref()?));
-        Some(Self { name, version, program, config })
+        Some(Self { name, version, program, config, daemon })
     }
 
     /// Adds what this engine needs to the plan.
@@ -221,24 +148,4 @@ pub(crate) fn without_default(tree: &Tree, entry: &Entry) -> Result<Option<Conte
 /// Asks a program of the tree for its version.
 fn ask_version(tree: &Tree, program: &Path) -> Option<Version> {
     Version::find(&super::run::in_tree(tree, program, &["--version"]).ok()?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_version_is_found_in_what_engines_say() {
-        for (text, major, minor) in [
-            ("containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u1", 1, 6),
-            ("containerd github.com/containerd/containerd/v2 v2.1.9 1c4457e0", 2, 1),
-            ("containerd containerd.io 1.7.24 88bf19b", 1, 7),
-            ("Docker version 26.1.5+dfsg1, build 411e817", 26, 1),
-            ("podman version 4.3.1", 4, 3),
-            ("crio version 1.36.0", 1, 36),
-        ] {
-            assert_eq!(Version::find(text), Some(Version { major, minor }), "{text}");
-        }
-        assert_eq!(Version::find("no version"), None);
-    }
 }

@@ -142,8 +142,26 @@ impl Effective {
     ) -> Result<(Self, Option<String>), Problem> {
         Ok(match Self::ask(tree, engine)? {
             Ok(effective) => (effective, None),
-            Err(why) => (Self::guess(files, major), Some(why)),
+            Err(why) => (Self::guess(files, major).told(engine), Some(why)),
         })
+    }
+
+    /// With what the daemon was told on its command line, which beats its files.
+    fn told(mut self, engine: &Engine) -> Self {
+        let Some(daemon) = &engine.daemon else { return self };
+        let text = |path: PathBuf| Value::String(path.to_string_lossy().into_owned());
+        for (key, names) in [("state", ["--state", "-state"]), ("root", ["--root", "-root"])] {
+            if let Some(path) = daemon.path_option(&names) {
+                self.0.insert(key.to_owned(), text(path));
+            }
+        }
+        if let Some(address) = daemon.path_option(&["--address", "-address", "-a"]) {
+            let grpc = self.0.entry("grpc").or_insert_with(|| Value::Table(Table::new()));
+            if let Value::Table(grpc) = grpc {
+                grpc.insert("address".to_owned(), text(address));
+            }
+        }
+        self
     }
 
     /// Asks the tree's containerd. Nothing where it cannot be run, and why.
@@ -174,7 +192,7 @@ impl Effective {
                 e.message()
             ))
         })?;
-        Ok(Ok(Self(table)))
+        Ok(Ok(Self(table).told(engine)))
     }
 
     /// As far as it can be told from the files alone.

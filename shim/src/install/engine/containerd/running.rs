@@ -2,8 +2,9 @@
 //! a guard.
 
 use super::config::Effective;
+use crate::engines::command_line;
 use crate::exit::Exit;
-use crate::install::engine::{Engine, EngineName, command_line};
+use crate::install::engine::{Engine, EngineName};
 use crate::install::guard;
 use crate::install::run;
 use crate::install::state::{Entry, State};

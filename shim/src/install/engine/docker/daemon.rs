@@ -2,8 +2,8 @@
 
 use super::config::{Config, NAME};
 use super::info::{self, Info};
+use crate::engines::command_line::{values, words};
 use crate::exit::Exit;
-use crate::install::engine::command_line::{values, words};
 use crate::problem::Problem;
 use porthole_registry::bounded;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

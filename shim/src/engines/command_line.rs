@@ -10,7 +10,10 @@ pub(crate) fn words(cmdline: &[u8]) -> Vec<String> {
 }
 
 /// The values of options on a command line: `--name VALUE`, `--name=VALUE`, `-n VALUE`, `-nVALUE`.
-pub(super) fn values<'a>(words: &'a [String], names: &'a [&str]) -> impl Iterator<Item = &'a str> {
+pub(crate) fn values<'w, 'n>(
+    words: &'w [String],
+    names: &'n [&'n str],
+) -> impl Iterator<Item = &'w str> + use<'w, 'n> {
     words.iter().enumerate().filter_map(move |(at, word)| {
         names.iter().find_map(|name| match word.strip_prefix(name)? {
             "" => words.get(at + 1).map(String::as_str),

@@ -1,0 +1,309 @@
+//! A running daemon of an engine: the process, and what it was started with.
+//!
+//! A container can have processes of any name, so a daemon is one of the host's: root's, in the pid and user namespaces
+//! of pid 1, with the root directory of pid 1. Its mount namespace may be another (`KUBENSMNT` of CRI-O).
+
+use super::{EngineName, command_line};
+use porthole_registry::bounded;
+use porthole_registry::host::Host;
+use porthole_registry::namespace::NamespaceKind;
+use porthole_registry::process::Process;
+use rustix::fs::{Mode, OFlags, fstat, openat, readlinkat, stat};
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// A running daemon. What is said of it was read while it ran.
+#[derive(Clone, Debug)]
+pub(crate) struct Daemon {
+    pub(crate) engine: EngineName,
+    process: Arc<Process>,
+    /// Its command line, `argv[0]` included.
+    line: Vec<String>,
+    environment: Vec<u8>,
+    /// The file that it executes, as it names it; none where that may not be asked.
+    executable: Option<PathBuf>,
+    directory: PathBuf,
+    /// Where its root directory is reached where its mount namespace is not pid 1's.
+    own_root: Option<PathBuf>,
+    unit: Option<String>,
+}
+
+/// The daemons of all engines, in the order of their start.
+pub(crate) fn all() -> Vec<Daemon> {
+    let Ok(host) = Host::open() else { return Vec::new() };
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut found: Vec<_> = pids.filter_map(|pid| Daemon::of(pid, &host)).collect();
+    found.sort_by_key(|daemon| (daemon.process.start(), daemon.pid()));
+    // Engines start themselves again for what they do beside; the copy has the same command line and a later start.
+    let mut daemons: Vec<Daemon> = Vec::new();
+    for daemon in found {
+        let parent = daemon.parent();
+        let is_copy = |known: &Daemon| known.line == daemon.line && Some(known.pid()) == parent;
+        if !daemons.iter().any(is_copy) {
+            daemons.push(daemon);
+        }
+    }
+    daemons
+}
+
+/// Those of one engine.
+pub(crate) fn of(engine: EngineName) -> Vec<Daemon> {
+    all().into_iter().filter(|daemon| daemon.engine == engine).collect()
+}
+
+impl Daemon {
+    /// The daemon that process `pid` is, if it is one of the host's.
+    fn of(pid: i32, host: &Host) -> Option<Self> {
+        let comm = bounded::text(format!("/proc/{pid}/comm"), bounded::FACTS).ok()?;
+        let words = bounded::file(format!("/proc/{pid}/cmdline"), bounded::LISTS).ok()?;
+        let called = words.split(|&byte| byte == 0).next().unwrap_or_default();
+        let called = called.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+        // A program of many names goes by the one that it is called by.
+        let named =
+            |name: &EngineName| comm.trim_end() == name.daemon() || called == name.daemon().as_bytes();
+        let engine = EngineName::ALL.into_iter().filter(|name| name.has_daemon()).find(named)?;
+        let process = Process::open(pid).ok()?;
+        if !is_hosts(&process, host) {
+            return None;
+        }
+        let text = |name: &str| {
+            let file = openat(process.dir(), name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+            bounded::read(&file, bounded::LISTS).ok()
+        };
+        let link = |name: &str| {
+            let target = readlinkat(process.dir(), name, Vec::new()).ok()?.into_bytes();
+            Some(PathBuf::from(std::ffi::OsString::from_vec(target)))
+        };
+        let words = text("cmdline")?;
+        let line = words.strip_suffix(b"\0").unwrap_or(&words).split(|&byte| byte == 0);
+        let own_root = match (process.namespace(NamespaceKind::Mnt), host.namespace(NamespaceKind::Mnt)) {
+            (Ok(own), Some(host)) if own != host => Some(PathBuf::from(format!("/proc/{pid}/root"))),
+            _ => None,
+        };
+        Some(Self {
+            engine,
+            line: line.map(|word| String::from_utf8_lossy(word).into_owned()).collect(),
+            environment: text("environ").unwrap_or_default(),
+            executable: link("exe"),
+            directory: link("cwd").unwrap_or_else(|| "/".into()),
+            own_root,
+            unit: unit_of(&text("cgroup").unwrap_or_default()),
+            process: Arc::new(process),
+        })
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.process.pid()
+    }
+
+    /// The process, held by descriptors.
+    pub(crate) fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// When it was started, not earlier than it was.
+    pub(crate) fn started(&self) -> Option<SystemTime> {
+        // A tick is what the start time is exact to.
+        self.process.started_at()?.checked_add(Duration::from_millis(20))
+    }
+
+    /// The words of its command line, its own name aside.
+    pub(crate) fn words(&self) -> &[String] {
+        self.line.get(1..).unwrap_or_default()
+    }
+
+    /// The value of an option; of several the last one counts.
+    pub(crate) fn option(&self, names: &[&str]) -> Option<&str> {
+        command_line::values(self.words(), names).last()
+    }
+
+    /// The value of an option that is a path: a relative one is seen from its working directory.
+    pub(crate) fn path_option(&self, names: &[&str]) -> Option<PathBuf> {
+        self.option(names).filter(|path| !path.is_empty()).map(|path| self.directory.join(path))
+    }
+
+    /// A variable of the environment that it was started with.
+    pub(crate) fn variable(&self, name: &str) -> Option<&OsStr> {
+        let mut variables = self.environment.split(|&byte| byte == 0);
+        variables
+            .find_map(|variable| variable.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+            .map(OsStr::from_bytes)
+    }
+
+    /// The main configuration that it reads.
+    pub(crate) fn config(&self) -> PathBuf {
+        let names: &[&str] = match self.engine {
+            EngineName::Docker => &["--config-file"],
+            // containerd takes every option with one dash or two.
+            _ => &["--config", "-config", "-c"],
+        };
+        let variable = match self.engine {
+            EngineName::CriO => self.variable("CONTAINER_CONFIG"),
+            _ => None,
+        };
+        let variable = variable.filter(|value| !value.is_empty()).map(|path| self.directory.join(path));
+        self.path_option(names).or(variable).unwrap_or_else(|| self.engine.default_config().into())
+    }
+
+    /// Whether its main configuration is the file at `path`, by whatever name.
+    pub(crate) fn reads(&self, path: &Path) -> bool {
+        let own = self.config();
+        own == path
+            || matches!((stat(self.place(&own)), stat(path)), (Ok(a), Ok(b)) if (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
+    }
+
+    /// Whether it has a mount namespace of its own, and so may see other files than pid 1.
+    pub(crate) fn has_own_mounts(&self) -> bool {
+        self.own_root.is_some()
+    }
+
+    /// Where a path of its own is on this machine, in its mount namespace.
+    pub(crate) fn place(&self, path: &Path) -> PathBuf {
+        match &self.own_root {
+            Some(root) => root.join(path.strip_prefix("/").unwrap_or(path)),
+            None => path.to_owned(),
+        }
+    }
+
+    /// A program as it finds it: by its path, or in the directories of its own `PATH`.
+    pub(crate) fn finds(&self, program: &str) -> Option<PathBuf> {
+        let is_program = |path: &PathBuf| {
+            let meta = fs::metadata(self.place(path));
+            meta.is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+        };
+        if program.contains('/') {
+            return Some(self.directory.join(program)).filter(is_program);
+        }
+        let path = self.variable("PATH")?;
+        let mut places = std::env::split_paths(path).map(|dir| self.directory.join(dir).join(program));
+        places.find(is_program)
+    }
+
+    /// Its own program, by a name under which it is this engine's: programs of many names look at theirs.
+    pub(crate) fn program(&self) -> Option<PathBuf> {
+        let named = |path: &PathBuf| path.file_name().is_some_and(|name| name == self.engine.daemon());
+        // After an upgrade the file that runs has no name any more, and the new one has its place.
+        let strip = |path: &PathBuf| {
+            let bytes = path.as_os_str().as_bytes();
+            PathBuf::from(OsStr::from_bytes(bytes.strip_suffix(b" (deleted)").unwrap_or(bytes)))
+        };
+        let executable = self.executable.as_ref().map(strip);
+        let called = || self.line.iter().take(2).find(|word| named(&PathBuf::from(word)));
+        executable.clone().filter(named).or_else(|| self.finds(called()?)).or(executable)
+    }
+
+    /// The systemd unit that it runs in: `k3s.service` of a containerd that k3s has started.
+    pub(crate) fn unit(&self) -> Option<&str> {
+        self.unit.as_deref()
+    }
+
+    fn parent(&self) -> Option<i32> {
+        let status = self.process.read("status").ok()?;
+        let status = String::from_utf8_lossy(&status);
+        status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())
+    }
+}
+
+/// Whether the process is one of the host's. What may not be looked at counts as the same: only root can tell.
+fn is_hosts(process: &Process, host: &Host) -> bool {
+    let is_same = |kind: NamespaceKind| match (process.namespace(kind), host.namespace(kind)) {
+        (Ok(own), Some(host)) => own == host,
+        _ => true,
+    };
+    let is_roots = fstat(process.dir()).is_ok_and(|stat| stat.st_uid == 0);
+    let root = |path: &str| stat(path).ok().map(|stat| (stat.st_dev, stat.st_ino));
+    let has_hosts_root = match (root(&format!("/proc/{}/root", process.pid())), root("/proc/1/root")) {
+        (Some(own), Some(host)) => own == host,
+        _ => true,
+    };
+    is_roots
+        && is_same(NamespaceKind::Pid)
+        && is_same(NamespaceKind::User)
+        && has_hosts_root
+        && process.is_alive()
+}
+
+/// The innermost service of a process's cgroup: systemd.service(5) names the cgroup after the unit.
+fn unit_of(cgroup: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(cgroup);
+    let paths = text.lines().filter_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let controllers = fields.next()?;
+        fields.next().filter(|_| controllers.is_empty() || controllers == "name=systemd")
+    });
+    let service = |path: &str| path.rsplit('/').find(|name| name.ends_with(".service")).map(str::to_owned);
+    paths.filter_map(service).next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn daemon(engine: EngineName, line: &[&str], environment: &str) -> Daemon {
+        let process = Process::open(i32::try_from(std::process::id()).unwrap()).unwrap();
+        Daemon {
+            engine,
+            process: Arc::new(process),
+            line: line.iter().map(|word| (*word).to_owned()).collect(),
+            environment: environment.replace(' ', "\0").into_bytes(),
+            executable: Some("/opt/k3s/bin/k3s".into()),
+            directory: "/srv".into(),
+            own_root: None,
+            unit: None,
+        }
+    }
+
+    #[test]
+    fn what_a_daemon_was_told_beats_what_is_usual() {
+        let engine = EngineName::Containerd;
+        assert_eq!(daemon(engine, &["containerd"], "").config(), Path::new("/etc/containerd/config.toml"));
+        let told = daemon(engine, &["containerd", "-c", "/a", "--config=b.toml", "--state", "/run/k0s"], "");
+        assert_eq!(told.config(), Path::new("/srv/b.toml"));
+        assert_eq!(told.path_option(&["--state"]), Some("/run/k0s".into()));
+        assert_eq!(told.path_option(&["--root"]), None);
+        let crio = daemon(EngineName::CriO, &["crio"], "A=b CONTAINER_CONFIG=/srv/crio.conf");
+        assert_eq!(crio.config(), Path::new("/srv/crio.conf"));
+        let docker = daemon(EngineName::Docker, &["dockerd", "--config-file=/d.json"], "");
+        assert_eq!(docker.config(), Path::new("/d.json"));
+    }
+
+    #[test]
+    fn a_program_is_found_where_the_daemon_itself_would_find_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second) = (dir.path().join("first"), dir.path().join("second"));
+        for (dir, mode) in [(&first, 0o644), (&second, 0o755)] {
+            fs::create_dir(dir).unwrap();
+            fs::write(dir.join("runc"), "").unwrap();
+            fs::set_permissions(dir.join("runc"), fs::Permissions::from_mode(mode)).unwrap();
+            fs::copy(dir.join("runc"), dir.join("containerd")).unwrap();
+        }
+        let path = format!("PATH={}:{}", first.display(), second.display());
+        let found = daemon(EngineName::Containerd, &["containerd", "-c", "/x"], &path);
+        assert_eq!(found.finds("runc"), Some(second.join("runc")));
+        assert_eq!(found.finds("crun"), None);
+        assert_eq!(found.program(), Some(second.join("containerd")));
+        // Without a name of its own it is what it executes.
+        let other = daemon(EngineName::Containerd, &["x"], "");
+        assert_eq!(other.program(), Some("/opt/k3s/bin/k3s".into()));
+    }
+
+    #[test]
+    fn the_unit_is_that_of_the_process_that_started_the_daemon() {
+        assert_eq!(unit_of(b"0::/system.slice/k3s.service\n").as_deref(), Some("k3s.service"));
+        let v1 = b"5:memory:/x.service\n1:name=systemd:/system.slice/containerd.service/init\n0::/\n";
+        assert_eq!(unit_of(v1).as_deref(), Some("containerd.service"));
+        assert_eq!(unit_of(b"0::/user.slice/session-1.scope\n"), None);
+    }
+
+    #[test]
+    fn this_process_is_no_daemon_of_an_engine() {
+        let host = Host::open().unwrap();
+        assert!(Daemon::of(i32::try_from(std::process::id()).unwrap(), &host).is_none());
+    }
+}
