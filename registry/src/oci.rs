@@ -13,12 +13,13 @@ use serde::de::{IgnoredAny, MapAccess};
 use lenient::{Document, Item, Lenient, Wanted, fields, lenient};
 
 /// Prefixes and keys of the annotations that tell who a container is.
-const KEPT: [&str; 17] = [
+const KEPT: [&str; 18] = [
     "io.container.manager",
     "io.kubernetes.container.name",
     "io.kubernetes.cri-o.ContainerType",
     "io.kubernetes.cri-o.ImageName",
     "io.kubernetes.cri-o.SandboxID",
+    "io.kubernetes.cri-o.SandboxName",
     "io.kubernetes.cri.container-name",
     "io.kubernetes.cri.container-type",
     "io.kubernetes.cri.image-name",

@@ -1,6 +1,7 @@
 //! CRI-O: everything is in annotations, of the state and of `config.json` alike.
 
 use super::{Clues, Engine, Identity, Kind, PodRef};
+use crate::text::clean;
 
 /// Annotations that tell CRI-O where `io.container.manager` is missing. podman has some of the same prefix, but not
 /// these.
@@ -18,11 +19,27 @@ pub(super) fn identify(clues: &Clues<'_>) -> Identity {
         // A sandbox is called POD there, which is no name.
         name: clues.text("io.kubernetes.container.name").filter(|_| kind == Kind::Container),
         image: clues.text("io.kubernetes.cri-o.ImageName"),
-        pod: clues.text("io.kubernetes.pod.name").map(|name| PodRef {
-            name,
-            namespace: clues.text("io.kubernetes.pod.namespace"),
-            uid: clues.text("io.kubernetes.pod.uid"),
-            sandbox_id: clues.text("io.kubernetes.cri-o.SandboxID"),
-        }),
+        pod: labelled(clues)
+            .or_else(|| named(clues))
+            .map(|pod| PodRef { sandbox_id: clues.text("io.kubernetes.cri-o.SandboxID"), ..pod }),
     }
+}
+
+/// The pod by the labels that a kubelet gives to each container.
+fn labelled(clues: &Clues<'_>) -> Option<PodRef> {
+    Some(PodRef {
+        name: clues.text("io.kubernetes.pod.name")?,
+        namespace: clues.text("io.kubernetes.pod.namespace"),
+        uid: clues.text("io.kubernetes.pod.uid"),
+        sandbox_id: None,
+    })
+}
+
+/// The pod by the name that CRI-O gives to its sandbox, `k8s_<pod>_<namespace>_<uid>_<attempt>`: crictl labels no
+/// container.
+fn named(clues: &Clues<'_>) -> Option<PodRef> {
+    let name = clues.annotation("io.kubernetes.cri-o.SandboxName")?;
+    let parts: Vec<&str> = name.split('_').collect();
+    let ["k8s", pod, namespace, uid, _attempt] = parts[..] else { return None };
+    Some(PodRef { name: clean(pod)?, namespace: clean(namespace), uid: clean(uid), sandbox_id: None })
 }

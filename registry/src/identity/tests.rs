@@ -196,6 +196,22 @@ fn what_users_annotate_does_not_make_another_engine_of_it() {
 }
 
 #[test]
+fn a_container_of_cri_o_without_labels_is_its_sandboxs_pods() {
+    let of = |name: &str| {
+        let annotations = format!(
+            r#"{{"io.container.manager":"cri-o","io.kubernetes.container.name":"app","io.kubernetes.cri-o.SandboxID":"{ID}","io.kubernetes.cri-o.SandboxName":"{name}"}}"#
+        );
+        identify(&state("/b", &annotations), None, &NoFiles)
+    };
+    let found = of("k8s_web-0_shop_0b5a_0");
+    let pod = found.pod.unwrap();
+    assert_eq!((found.engine, found.name.as_deref()), (Engine::CriO, Some("app")));
+    assert_eq!((pod.name.as_str(), pod.namespace.as_deref()), ("web-0", Some("shop")));
+    assert_eq!((pod.uid.as_deref(), pod.sandbox_id.as_deref()), (Some("0b5a"), Some(ID)));
+    assert_eq!(of("web-0").pod, None);
+}
+
+#[test]
 fn a_hostile_name_is_never_raw() {
     let hostile = r#"{"io.kubernetes.cri.sandbox-name":"a\n<0>b\u0000\u001b[2J","io.kubernetes.cri.container-name":"\u202e"}"#;
     let found = identify(&state("/b", hostile), None, &NoFiles);
