@@ -6,7 +6,7 @@ use crate::output::{Cell, Format, print, print_json, table};
 use crate::problem::Problem;
 use porthole_registry::adopt::{Adoption, StateKind};
 use porthole_registry::config::Config;
-use porthole_registry::reconcile::Done;
+use porthole_registry::reconcile::{Action, Done};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -47,14 +47,16 @@ pub(crate) fn run(args: ReconcileArgs, config: &Config, format: Format) -> Resul
         engines.add(engine, directory);
     }
     // Stale records and pins first, so that the names they have are free.
-    let mut done = registry.reconcile(&boot_id, &config.pin_name, PATIENCE)?;
-    done.extend(registry.adopt(&Adoption {
+    let mut done = registry.reconcile(&boot_id, &config.pin_name, PATIENCE);
+    let adopted = registry.adopt(&Adoption {
         engines: &engines,
         host: &host,
         boot_id: &boot_id,
         template: &config.pin_name,
         patience: PATIENCE,
-    })?);
+    });
+    // What was done before is told all the same.
+    done.extend(adopted.unwrap_or_else(|error| vec![Done::failed(Action::Adopt, &error)]));
     match format {
         Format::Json => print_json(&done)?,
         Format::Table | Format::Wide if done.is_empty() => {
