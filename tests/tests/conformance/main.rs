@@ -8,6 +8,7 @@
 mod broken_node;
 mod bundles;
 mod lifecycle;
+mod long;
 mod names;
 mod pods;
 mod processes;
