@@ -11,6 +11,7 @@ mod lifecycle;
 mod long;
 mod names;
 mod pods;
+mod private_run;
 mod processes;
 mod propagation;
 mod runtimes;
