@@ -8,7 +8,9 @@ use porthole_tests::bundle::containerd_annotations;
 use porthole_tests::engine::Podman;
 use porthole_tests::process::Sleeper;
 use porthole_tests::{Bundle, HookRun, Netns, Node, Sandbox, leaks, on_a_node, tools};
-use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change, unmount};
+use rustix::mount::{
+    MountPropagationFlags, UnmountFlags, mount_bind, mount_bind_recursive, mount_change, unmount,
+};
 
 fn make_private() {
     mount_change("/run", MountPropagationFlags::PRIVATE).unwrap();
@@ -123,6 +125,19 @@ fn after_an_uninstall_nothing_is_held(node: &Node) {
     nothing_is_left(node);
 }
 
+fn an_uninstall_lets_go_of_what_an_earlier_version_held(node: &Node) {
+    make_private();
+    let _podman = Podman::new(node, "4.3");
+    tools::porthole(&["install", "--engine", "podman"]).expect_success();
+    let engines = Engines::mount("cni-1");
+    let web = Pod::start(node, "web-0");
+    cover();
+    tools::porthole(&["uninstall"]).expect_success();
+    engines.remove();
+    web.sandbox.end();
+    nothing_is_left(node);
+}
+
 fn what_is_mounted_after_the_first_pin_is_held_by_nobody_and_later_pins_are_seen(node: &Node) {
     make_private();
     let web_0 = Pod::start(node, "web-0");
@@ -154,6 +169,17 @@ fn where_run_is_shared_later_pins_are_seen_whatever_was_mounted_before(node: &No
     nothing_is_left(node);
 }
 
+/// Mounts the directory on itself with copies of all that is in it, as iproute2 and earlier versions do.
+fn cover() {
+    mount_bind_recursive("/run/netns", "/run/netns").unwrap();
+    mount_change("/run/netns", MountPropagationFlags::SHARED | MountPropagationFlags::REC).unwrap();
+}
+
+fn unlinks(engines: &Engines) -> bool {
+    let _ = unmount(&engines.path, UnmountFlags::DETACH);
+    fs::remove_file(&engines.path).is_ok()
+}
+
 fn pins_go_though_ip_netns_add_has_copied_them(node: &Node) {
     make_private();
     let engines = Engines::mount("cni-1");
@@ -164,9 +190,70 @@ fn pins_go_though_ip_netns_add_has_copied_them(node: &Node) {
     web_0.end();
     web_1.end();
     tools::ip(&["netns", "del", "by-hand"]).expect_success();
-    // The engine's name is held by what iproute2 did, and not by us: the next sentence's subject.
-    unmount(&engines.path, UnmountFlags::DETACH).unwrap();
-    assert!(fs::remove_file(&engines.path).is_err(), "iproute2 has changed, and this test can go");
+    assert!(!unlinks(&engines), "held by what iproute2 did");
+    let Engines { path, sandbox } = engines;
+    sandbox.end();
+    tools::reconcile();
+    fs::remove_file(path).unwrap();
+    nothing_is_left(node);
+}
+
+fn doctor_finds_names_that_are_held_and_reconcile_lets_go_of_them(node: &Node) {
+    make_private();
+    let [stuck, live] = ["cni-1", "cni-2"].map(Engines::mount);
+    let web_0 = Pod::start(node, "web-0");
+    cover();
+    let web_1 = Pod::start(node, "web-1");
+    assert!(!unlinks(&stuck));
+    let Engines { path, sandbox } = stuck;
+    sandbox.end();
+    let said = |words: &str| {
+        let outcome = tools::porthole(&["-o", "json", "doctor", "netns-directory"]);
+        assert!(outcome.stdout.contains(words), "{words}: {}", outcome.stdout);
+    };
+    said("a shared mount, on /run, which is private, covers another mount of 3 names");
+    said("(EBUSY): cni-1, cni-2, web-0");
+    let done = tools::reconcile();
+    assert!(done.len() == 1 && done[0].contains("cni-1, cni-2, web-0"), "{done:?}");
+    assert!(live.is_there(), "unlike its copy underneath");
+    for pod in [&web_0, &web_1] {
+        assert_eq!(node.pin(&pod.name), Some(pod.sandbox.netns()));
+    }
+    assert_eq!(tools::reconcile(), Vec::<String>::new());
+    said("a shared mount, on /run, which is private; 3 pins");
+    fs::remove_file(path).unwrap();
+    live.remove();
+    web_0.end();
+    web_1.end();
+    assert!(!Path::new("/run/.porthole-netns").exists());
+    nothing_is_left(node);
+}
+
+fn a_cover_that_was_aside_when_its_mover_was_killed_comes_back(node: &Node) {
+    make_private();
+    let engines = Engines::mount("cni-1");
+    cover();
+    let web = Pod::start(node, "web-0");
+    fs::create_dir("/run/.porthole-netns").unwrap();
+    let mut aside = Command::new("mount");
+    aside.args(["--move", "/run/netns", "/run/.porthole-netns"]);
+    tools::run(aside).expect_success();
+    assert_ne!(Netns::at("/run/netns/web-0"), Some(web.sandbox.netns()));
+    tools::reconcile();
+    assert_eq!(Netns::at("/run/netns/web-0"), Some(web.sandbox.netns()));
+    engines.remove();
+    web.end();
+    nothing_is_left(node);
+}
+
+fn what_is_covered_and_was_not_copied_stays_while_it_is_used(node: &Node) {
+    make_private();
+    let engines = Engines::mount("cni-1");
+    mount_bind("/run/netns", "/run/netns").unwrap();
+    let web = Pod::start(node, "web-0");
+    assert!(!engines.is_there(), "covered");
+    tools::reconcile();
+    web.end();
     unmount("/run/netns", UnmountFlags::DETACH).unwrap();
     engines.remove();
     nothing_is_left(node);
@@ -178,10 +265,16 @@ on_a_node!(requires(root, ip, nsenter, unshare):
     what_is_mounted_after_the_first_pin_is_held_by_nobody_and_later_pins_are_seen,
     where_run_is_shared_later_pins_are_seen_whatever_was_mounted_before,
     pins_go_though_ip_netns_add_has_copied_them,
+    doctor_finds_names_that_are_held_and_reconcile_lets_go_of_them,
+    a_cover_that_was_aside_when_its_mover_was_killed_comes_back,
+    what_is_covered_and_was_not_copied_stays_while_it_is_used,
 );
 
 mod uninstall {
-    use super::after_an_uninstall_nothing_is_held;
+    use super::{after_an_uninstall_nothing_is_held, an_uninstall_lets_go_of_what_an_earlier_version_held};
 
-    porthole_tests::on_a_node!(requires(root, ip, podman): after_an_uninstall_nothing_is_held);
+    porthole_tests::on_a_node!(requires(root, ip, podman):
+        after_an_uninstall_nothing_is_held,
+        an_uninstall_lets_go_of_what_an_earlier_version_held,
+    );
 }
