@@ -172,9 +172,9 @@ fn recordable(path: &Path) -> Option<PathBuf> {
 }
 
 /// The name of a capability, as far as it can be one.
-fn capability(name: &String) -> Option<String> {
+fn capability(name: &str) -> Option<String> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    (name.len() <= LONGEST_CAPABILITY && name.chars().all(is_name)).then(|| name.clone())
+    (name.len() <= LONGEST_CAPABILITY && name.chars().all(is_name)).then(|| name.to_owned())
 }
 
 fn asked_for(spec: &Spec) -> Security {
@@ -193,7 +193,7 @@ fn asked_for(spec: &Spec) -> Security {
             .capabilities
             .bounding
             .iter()
-            .filter_map(capability)
+            .filter_map(|name| capability(name))
             .take(CAPABILITIES)
             .collect(),
         seccomp: spec.linux.seccomp.0,
