@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::lenient::Lenient;
+
 /// The longest id accepted: a file name of 255 bytes less the longest suffix the registry adds.
 const LONGEST: usize = 240;
 
@@ -84,6 +86,12 @@ impl std::str::FromStr for ContainerId {
 
     fn from_str(raw: &str) -> Result<Self, Self::Err> {
         Self::parse(raw)
+    }
+}
+
+impl Lenient for Option<ContainerId> {
+    fn from_text(value: &str) -> Self {
+        ContainerId::parse(value).ok()
     }
 }
 

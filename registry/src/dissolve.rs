@@ -3,6 +3,8 @@
 use crate::deadline::Deadline;
 use crate::error::{Error, Failures, Step};
 use crate::netns_dir::NetnsDir;
+use crate::pin::Found;
+use crate::record::Record;
 use crate::registration::Registry;
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
@@ -27,26 +29,33 @@ impl Registry {
         let lock = self.store.lock(Deadline::after(patience))?;
         let mut dissolved = Dissolved::default();
         let mut failures = Failures::default();
-        for ino in self.store.pinned()? {
-            if let (Some(name), Some(dir)) = (self.store.pin_name(ino)?, NetnsDir::open(&self.netns_dir)?)
-                && let Some(id) = self.pin_id(&dir, &name, ino)?
-            {
-                match dir.unpin(&name, id) {
-                    Ok(_) => dissolved.pins += 1,
-                    // Its entry stays: it tells whose the name is.
+        // What stands in the place of a directory has no entries, and goes with the rest.
+        for ino in failures.value(entries(self.store.pinned())) {
+            match self.unpin(ino) {
+                Ok(was_there) => dissolved.pins += usize::from(was_there),
+                // Its entry stays: it tells whose the name is.
+                Err(error) => {
+                    failures.note(Err(error));
+                    continue;
+                }
+            }
+            failures.note(self.store.forget(&lock, ino));
+        }
+        for ino in failures.value(entries(self.store.going())) {
+            if self.store.going_name(ino).is_ok() {
+                failures.note(self.finish(&lock, ino));
+            }
+        }
+        for (_, record) in failures.value(entries(self.store.records())) {
+            if let Ok(record) = record {
+                // The index may have lost it.
+                match self.unpin_recorded(&record) {
+                    Ok(was_there) => dissolved.pins += usize::from(was_there),
                     Err(error) => {
                         failures.note(Err(error));
                         continue;
                     }
                 }
-            }
-            failures.note(self.store.forget(&lock, ino));
-        }
-        for ino in self.store.going()? {
-            failures.note(self.finish(&lock, ino));
-        }
-        for (_, record) in self.store.records()? {
-            if let Ok(record) = record {
                 failures.note(self.store.remove(&lock, &record.id));
                 dissolved.records += 1;
             }
@@ -61,5 +70,34 @@ impl Registry {
             .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))
             .map_err(Step::RemoveRecord.on(path.display().to_string()))?;
         Ok(dissolved)
+    }
+
+    /// Removes the pin of a namespace, whatever holds it. Returns whether there was one. An entry whose name cannot be read
+    /// has none to remove.
+    fn unpin(&self, ino: u64) -> Result<bool, Error> {
+        if let (Ok(Some(name)), Some(dir)) = (self.store.pin_name(ino), NetnsDir::open(&self.netns_dir)?)
+            && let Some(id) = self.pin_id(&dir, &name, ino)?
+        {
+            return dir.unpin(&name, id).map(|_| true);
+        }
+        Ok(false)
+    }
+}
+
+impl Registry {
+    fn unpin_recorded(&self, record: &Record) -> Result<bool, Error> {
+        match (&record.pin, record.netns(), NetnsDir::open(&self.netns_dir)?) {
+            (Some(pin), Some(netns), Some(dir)) if dir.look(&pin.name)? == Found::Inode(netns.id) => {
+                dir.unpin(&pin.name, netns.id)
+            }
+            _ => Ok(false),
+        }
+    }
+}
+
+fn entries<T: Default>(listed: Result<T, Error>) -> Result<T, Error> {
+    match listed {
+        Err(Error::NotADirectory { .. }) => Ok(T::default()),
+        listed => listed,
     }
 }

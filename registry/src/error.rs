@@ -54,6 +54,14 @@ pub enum Error {
         /// What is wrong with it.
         cause: String,
     },
+    /// A record that could not be read again.
+    #[error("record of {id} is not written: {cause}")]
+    UnwritableRecord {
+        /// The container.
+        id: String,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// The container's process.
     #[error(transparent)]
     Process(#[from] ProcessError),
@@ -82,6 +90,8 @@ pub enum Step {
     ReadRecord,
     /// Unlink a record.
     RemoveRecord,
+    /// Move something out of the registry's way.
+    Quarantine,
     /// Open or compare a namespace.
     OpenNamespace,
     /// Find out which boot this is.
@@ -101,9 +111,23 @@ impl Step {
             Self::WriteRecord => "write record",
             Self::ReadRecord => "read record",
             Self::RemoveRecord => "remove record",
+            Self::Quarantine => "move to quarantine",
             Self::OpenNamespace => "open namespace",
             Self::BootId => "read boot id",
         }
+    }
+
+    /// Whether it is on files of the registry.
+    const fn is_on_files(self) -> bool {
+        matches!(
+            self,
+            Self::Lock
+                | Self::Index
+                | Self::WriteRecord
+                | Self::ReadRecord
+                | Self::RemoveRecord
+                | Self::Quarantine
+        )
     }
 
     /// Makes the error of this step out of an errno, for `map_err`.
@@ -136,6 +160,13 @@ impl Error {
                 "something is mounted on it that another mount covers: `findmnt` lists what is mounted on the directory; \
                  unmount that, then run `porthole reconcile`",
             ),
+            Self::System {
+                step,
+                source: Errno::NOTDIR | Errno::ISDIR | Errno::LOOP | Errno::INVAL | Errno::NXIO,
+                ..
+            } if step.is_on_files() => Some(
+                "something else stands in its place: move that away, or have `porthole reconcile` move it to quarantine",
+            ),
             Self::LockTimeout { .. } => Some(
                 "see who holds it with `lslocks`; `porthole reconcile` registers what is missing and removes what is left",
             ),
@@ -145,11 +176,21 @@ impl Error {
             ),
             Self::PinMismatch { .. } => Some("run `porthole reconcile`"),
             Self::BadRecord { .. } => Some("`porthole reconcile` moves it to quarantine"),
+            Self::UnwritableRecord { .. } => {
+                Some("the container runs unregistered; look for overlong or odd text in its config.json")
+            }
             Self::Process(ProcessError::Gone(_) | ProcessError::Reused { .. }) => {
                 Some("the container has ended; `porthole reconcile` removes what it left")
             }
             Self::System { .. } | Self::Process(_) => None,
         }
+    }
+}
+
+impl Error {
+    /// The error, and what to do about it where that is known.
+    pub fn with_remedy(&self) -> String {
+        self.remedy().map_or_else(|| self.to_string(), |remedy| format!("{self}; {remedy}"))
     }
 }
 
@@ -161,6 +202,14 @@ impl Failures {
     /// Keeps the error, if it is one.
     pub fn note(&mut self, result: Result<(), Error>) {
         self.0.extend(result.err());
+    }
+
+    /// The value of a result, or nothing of its kind where there is an error to be kept.
+    pub fn value<T: Default>(&mut self, result: Result<T, Error>) -> T {
+        result.unwrap_or_else(|error| {
+            self.0.push(error);
+            T::default()
+        })
     }
 
     /// Whether there was none so far.

@@ -9,19 +9,21 @@ use crate::error::{Error, Step};
 use crate::identity::PodRef;
 use crate::lock::Lock;
 use crate::naming::PinName;
-use crate::store::{IDLE, Store, gone};
-use rustix::fs::{self, AtFlags, Mode, OFlags};
+use crate::store::{IDLE, Store, WRITE, gone};
+use rustix::fs::{self, AtFlags, FileType, Mode};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const MEMBER: &str = ".member";
-const PINNED: &str = "netns";
-const GOING: &str = "going";
-const ADOPTED: &str = "adopted";
+pub(crate) const MEMBER: &str = ".member";
+/// The links of an entry.
+pub(crate) const LINKS: [&str; 3] = ["name", "holder", "pod"];
+pub(crate) const PINNED: &str = "netns";
+pub(crate) const GOING: &str = "going";
+pub(crate) const ADOPTED: &str = "adopted";
 
 impl Store {
     /// The name that the namespace with this inode is pinned under, by the index.
@@ -105,8 +107,7 @@ impl Store {
 
     pub(crate) fn join(&self, _lock: &Lock, ino: u64, id: &ContainerId) -> Result<(), Error> {
         let file = format!("netns/{ino}/{id}{MEMBER}");
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        fs::openat(self.dir(), &file, flags, Mode::from_raw_mode(0o644))
+        fs::openat(self.dir(), &file, WRITE, Mode::from_raw_mode(0o644))
             .map(drop)
             .map_err(Step::Index.on(self.subject(&file)))
     }
@@ -121,8 +122,11 @@ impl Store {
     /// # Errors
     /// When the entry cannot be read.
     pub fn members(&self, ino: u64) -> Result<Vec<ContainerId>, Error> {
-        let names = self.list(&format!("netns/{ino}"))?;
-        Ok(names.iter().filter_map(|name| ContainerId::parse(name.strip_suffix(MEMBER)?).ok()).collect())
+        let entries = self.entries(format!("{PINNED}/{ino}"))?;
+        let files = entries.iter().filter(|entry| entry.kind == FileType::RegularFile);
+        Ok(files
+            .filter_map(|file| ContainerId::parse(file.name.to_str()?.strip_suffix(MEMBER)?).ok())
+            .collect())
     }
 
     /// The inodes of all pinned namespaces.
@@ -130,7 +134,7 @@ impl Store {
     /// # Errors
     /// When the directory cannot be read.
     pub fn pinned(&self) -> Result<Vec<u64>, Error> {
-        Ok(self.list("netns")?.iter().filter_map(|name| name.parse().ok()).collect())
+        self.numbers(PINNED, FileType::Directory)
     }
 
     /// Whether the container is a member of the namespace.
@@ -172,7 +176,7 @@ impl Store {
     /// # Errors
     /// When the directory cannot be read.
     pub fn going(&self) -> Result<Vec<u64>, Error> {
-        Ok(self.list(GOING)?.iter().filter_map(|name| name.parse().ok()).collect())
+        self.numbers(GOING, FileType::Directory)
     }
 
     /// For how long the pin has been going; none when it has gone.
@@ -183,10 +187,15 @@ impl Store {
     }
 
     fn clear(&self, entry: &str) -> Result<(), Error> {
-        for name in self.list(entry)? {
-            let file = format!("{entry}/{name}");
-            gone(fs::unlinkat(self.dir(), &file, AtFlags::empty()))
-                .map_err(Step::Index.on(self.subject(&file)))?;
+        for inner in self.entries(entry)? {
+            let file = Path::new(entry).join(inner.name);
+            match fs::unlinkat(self.dir(), &file, AtFlags::empty()) {
+                // A newer version's, or a stray: the entry is not needed any more, so neither is what is in it.
+                Err(Errno::ISDIR) => std::fs::remove_dir_all(self.path().join(&file))
+                    .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO)),
+                unlinked => gone(unlinked),
+            }
+            .map_err(Step::Index.on(self.subject(&file)))?;
         }
         gone(fs::unlinkat(self.dir(), entry, AtFlags::REMOVEDIR)).map_err(Step::Index.on(self.subject(entry)))
     }
@@ -203,9 +212,8 @@ impl Store {
 
     fn mark(&self, directory: &str, ino: u64, marked: bool) -> Result<(), Error> {
         let file = format!("{directory}/{ino}");
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let done = if marked {
-            self.within(directory, || fs::openat(self.dir(), &file, flags, Mode::from_raw_mode(0o644)))
+            self.within(directory, || fs::openat(self.dir(), &file, WRITE, Mode::from_raw_mode(0o644)))
                 .map(drop)
         } else {
             gone(fs::unlinkat(self.dir(), &file, AtFlags::empty()))
@@ -218,7 +226,7 @@ impl Store {
     /// # Errors
     /// When the directory cannot be read.
     pub fn adopted(&self) -> Result<Vec<u64>, Error> {
-        Ok(self.list(ADOPTED)?.iter().filter_map(|name| name.parse().ok()).collect())
+        self.numbers(ADOPTED, FileType::RegularFile)
     }
 
     /// The inodes of the pins without members: those of pods in back-off, and of pods whose sandbox has
@@ -227,8 +235,20 @@ impl Store {
     /// # Errors
     /// When the directory cannot be read.
     pub fn idle(&self) -> Result<Vec<u64>, Error> {
-        Ok(self.list("idle")?.iter().filter_map(|name| name.parse().ok()).collect())
+        self.numbers(IDLE, FileType::RegularFile)
     }
+
+    /// The inodes that a directory has something of this kind for. Whatever else is there is a stray, and passed over.
+    fn numbers(&self, directory: &str, kind: FileType) -> Result<Vec<u64>, Error> {
+        let entries = self.entries(directory)?.into_iter().filter(|entry| entry.kind == kind);
+        Ok(entries.filter_map(|entry| number(&entry.name)).collect())
+    }
+}
+
+/// The inode that a name stands for, as it is written here.
+pub(crate) fn number(name: &OsStr) -> Option<u64> {
+    let text = name.to_str()?;
+    text.parse().ok().filter(|number: &u64| number.to_string() == text)
 }
 
 #[cfg(test)]

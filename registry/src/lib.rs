@@ -20,6 +20,7 @@ pub mod host;
 pub mod identity;
 mod index;
 pub mod json_edit;
+mod lenient;
 mod lock;
 pub mod namespace;
 pub mod naming;
@@ -34,6 +35,7 @@ pub mod registration;
 mod release;
 pub mod stage;
 pub mod store;
+pub mod stray;
 pub mod text;
 
 pub use error::Error;

@@ -4,11 +4,11 @@ use rustix::fd::AsFd;
 use rustix::fs::{self, AtFlags};
 use rustix::io::Errno;
 use rustix::thread::LinkNameSpaceType;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::fmt;
 
 /// A kind of namespace, in the order in which `porthole` shows them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NamespaceKind {
     /// Network: interfaces, addresses, routes, sockets.
@@ -48,6 +48,11 @@ impl NamespaceKind {
         }
     }
 
+    /// The kind by the name of its file.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.proc_name() == name)
+    }
+
     /// The type that setns(2) expects of its descriptor.
     pub const fn setns_type(self) -> LinkNameSpaceType {
         match self {
@@ -73,7 +78,7 @@ impl fmt::Display for NamespaceKind {
 ///
 /// The kernel hands an inode number out again once the namespace is gone, so an id is only worth
 /// something next to what keeps the namespace alive: a descriptor, a process, a pin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NamespaceId {
     /// Device number of nsfs.
     pub dev: u64,

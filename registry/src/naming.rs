@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::container_id::ContainerId;
 use crate::identity::{Identity, PodRef};
+use crate::lenient::Lenient;
 use template::Hole;
 pub use template::{BadTemplate, Template};
 
@@ -92,6 +93,12 @@ impl std::str::FromStr for PinName {
 
     fn from_str(raw: &str) -> Result<Self, Self::Err> {
         Self::parse(raw)
+    }
+}
+
+impl Lenient for Option<PinName> {
+    fn from_text(value: &str) -> Self {
+        PinName::parse(value).ok()
     }
 }
 

@@ -1,15 +1,24 @@
-//! The directory of the pins, with the discipline of `ip netns add`: a shared mount of its own, so that
-//! a pin made in one mount namespace is seen in the others: ip-netns(8), mount_namespaces(7).
+//! The directory of the pins: a shared mount of its own, so that a pin made in one mount namespace is seen in the others:
+//! ip-netns(8), mount_namespaces(7).
+//!
+//! `ip netns add` mounts the directory on itself with all that is mounted in it. Where `/run` is shared, as under systemd,
+//! that makes peers, which come and go together. Where it is private, it makes copies that cover the originals: the owner
+//! of a name unmounts the copy, and his unlink fails with EBUSY for ever. So the directory is mounted here while it is
+//! empty, when there is nothing to copy and nothing to cover, and left as it is otherwise.
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Step};
-use crate::lock::{Refused, wait_for_flock};
+use crate::lock::wait_for_flock;
 use crate::store::not_a_directory;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags};
+use rustix::fs::{self, AtFlags, CWD, Dir, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
-use rustix::mount::{MountPropagationFlags, mount_bind_recursive, mount_change};
+use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change, unmount};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long the flock of the directory is waited for.
+const COURTESY: Duration = Duration::from_millis(20);
 
 /// The open directory of the pins.
 #[derive(Debug)]
@@ -20,7 +29,7 @@ pub struct NetnsDir {
 
 impl NetnsDir {
     /// Opens it to make pins in: makes it where there is none, and a shared mount where it is no mount
-    /// point yet. A mount that is there already is left as its maker wanted it.
+    /// point yet and empty. A mount that is there already is left as its maker wanted it.
     ///
     /// # Errors
     /// When it is a file or a symbolic link, or cannot be made or mounted.
@@ -62,26 +71,43 @@ impl NetnsDir {
         self.fd.as_fd()
     }
 
-    /// Mounts it on itself and shares the mount, once a boot. `ip netns add` does the same under the same
-    /// flock of the directory, so that it is not mounted twice.
+    /// Mounts it on itself and shares the mount, once a boot, unless there is something in it. `ip netns add` mounts it
+    /// under a flock of the directory. Every user can take that one, so it is waited for only as long as iproute2 needs it:
+    /// porthole's own programs keep out of each other's way by the registry's lock, and mounted twice the directory is the
+    /// same one.
     fn share(self, deadline: Deadline) -> Result<Self, Error> {
+        // The price of a start in a directory that stays as it is: one look at its first names, however many there are.
+        if !is_empty(&self.path)? {
+            return Ok(self);
+        }
         let path = self.path;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let lock = fs::openat(CWD, &path, flags, Mode::empty()).map_err(fail(&path))?;
-        wait_for_flock(&lock, deadline).map_err(|refused| match refused {
-            Refused::Timeout(waited) => {
-                Error::LockTimeout { path: path.display().to_string(), waited_ms: waited.as_millis() }
+        let _ = wait_for_flock(&lock, Deadline::after(deadline.remaining().min(COURTESY)));
+        if !is_mount_root(CWD, &path)? && is_empty(&path)? {
+            mount_bind(&path, &path).map_err(fail(&path))?;
+            mount_change(&path, MountPropagationFlags::SHARED).map_err(fail(&path))?;
+            // What somebody has mounted since the look is covered now: this mount gives way, unless it is in use already.
+            if !is_empty(&path)? {
+                let _ = unmount(&path, UnmountFlags::NOFOLLOW);
             }
-            Refused::System(errno) => fail(&path)(errno),
-        })?;
-        if !is_mount_root(CWD, &path)? {
-            mount_bind_recursive(&path, &path).map_err(fail(&path))?;
-            mount_change(&path, MountPropagationFlags::SHARED | MountPropagationFlags::REC)
-                .map_err(fail(&path))?;
         }
         // The descriptor from before is that of the directory underneath.
         Self::open(&path)?.ok_or(Errno::NOENT).map_err(fail(&path))
     }
+}
+
+/// Whether there is no name in it. Reads no more than a few of them.
+fn is_empty(path: &Path) -> Result<bool, Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = fs::openat(CWD, path, flags, Mode::empty()).map_err(fail(path))?;
+    for entry in Dir::new(fd).map_err(fail(path))? {
+        let entry = entry.map_err(fail(path))?;
+        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn fail(path: &Path) -> impl FnOnce(Errno) -> Error {

@@ -10,12 +10,19 @@ use crate::oci::Spec;
 use crate::process::Process;
 use crate::record::{NamespaceRecord, Record, SCHEMA, Security};
 use crate::stage::Stage;
-use crate::text::clean;
+use crate::text::line;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+/// No path that the kernel opens is longer, its end included: PATH_MAX.
+const LONGEST_PATH: usize = 4096;
+/// The kernel's sets of capabilities have as many bits.
+const CAPABILITIES: usize = 64;
+/// Twice the longest name of one.
+const LONGEST_CAPABILITY: usize = 48;
 
 /// What to make a record of.
 #[derive(Debug)]
@@ -59,7 +66,7 @@ pub fn observe(
     let record = Record {
         schema: SCHEMA,
         id,
-        bundle: bundle.to_owned(),
+        bundle: recordable(bundle).unwrap_or_default(),
         engine: identity.engine,
         kind: identity.kind,
         pid,
@@ -75,6 +82,7 @@ pub fn observe(
         rootfs: spec.and_then(|spec| rootfs(spec, bundle)),
         security: spec.map(asked_for).unwrap_or_default(),
         pin: None,
+        original: None,
     };
     Ok((record, netns))
 }
@@ -104,7 +112,7 @@ impl Final {
 /// The path of the container's network namespace in its own configuration.
 pub fn holder(spec: &Spec) -> Option<PathBuf> {
     let path = PathBuf::from(spec.namespace("network")?.path.as_ref()?);
-    (path.is_absolute() && path.as_os_str().len() < 4096).then_some(path)
+    (path.is_absolute() && path.as_os_str().len() < LONGEST_PATH).then_some(path)
 }
 
 fn namespaces(process: &Process, host: &Host) -> Result<BTreeMap<NamespaceKind, NamespaceRecord>, Error> {
@@ -141,17 +149,32 @@ fn parse_cgroup(text: &str) -> Option<String> {
             continue;
         };
         match controllers {
-            "" if path != "/" => return clean(path),
+            "" if path != "/" => return whole(path),
             "memory" | "pids" if path != "/" => v1 = Some(path),
             _ => {}
         }
     }
-    v1.and_then(clean)
+    v1.and_then(whole)
+}
+
+/// A cgroup or a label is recorded whole or not at all: a part of it names another.
+fn whole(text: &str) -> Option<String> {
+    (text.len() < LONGEST_PATH).then(|| line(text))
 }
 
 fn rootfs(spec: &Spec, bundle: &Path) -> Option<PathBuf> {
-    let path = spec.root.path.as_ref()?;
-    Some(bundle.join(path)).filter(|path| path.is_absolute())
+    recordable(&bundle.join(spec.root.path.as_ref()?)).filter(|path| path.is_absolute())
+}
+
+/// A path that the kernel can open and a record can hold.
+fn recordable(path: &Path) -> Option<PathBuf> {
+    path.to_str().filter(|text| text.len() < LONGEST_PATH).map(PathBuf::from)
+}
+
+/// The name of a capability, as far as it can be one.
+fn capability(name: &str) -> Option<String> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    (name.len() <= LONGEST_CAPABILITY && name.chars().all(is_name)).then(|| name.to_owned())
 }
 
 fn asked_for(spec: &Spec) -> Security {
@@ -161,12 +184,18 @@ fn asked_for(spec: &Spec) -> Security {
     };
     let owner = root_of(&spec.linux.uid_mappings).zip(root_of(&spec.linux.gid_mappings));
     Security {
-        selinux: process.selinux_label.as_deref().and_then(clean),
-        apparmor: process.apparmor_profile.as_deref().and_then(clean),
+        selinux: process.selinux_label.as_deref().and_then(whole),
+        apparmor: process.apparmor_profile.as_deref().and_then(whole),
         no_new_privileges: process.no_new_privileges,
         uid: process.user.uid.unwrap_or_default(),
         gid: process.user.gid.unwrap_or_default(),
-        capabilities: process.capabilities.bounding.iter().filter_map(|name| clean(name)).collect(),
+        capabilities: process
+            .capabilities
+            .bounding
+            .iter()
+            .filter_map(|name| capability(name))
+            .take(CAPABILITIES)
+            .collect(),
         seccomp: spec.linux.seccomp.0,
         userns_owner: owner.map(|(uid, gid)| [uid, gid]),
     }
@@ -182,6 +211,56 @@ mod tests {
         assert_eq!(parse_cgroup("4:memory:/k8s.io/c1\n1:cpu:/x\n0::/\n").as_deref(), Some("/k8s.io/c1"));
         assert_eq!(parse_cgroup("4:memory:/\n0::/\n"), None);
         assert_eq!(parse_cgroup("9:name=systemd:/a:b\n0::/s:t\n").as_deref(), Some("/s:t"));
+    }
+
+    #[test]
+    fn a_label_or_a_cgroup_is_recorded_whole_or_not_at_all() {
+        let long = format!("/{}", "a/".repeat(1000));
+        assert_eq!(parse_cgroup(&format!("0::{long}\n")).as_deref(), Some(long.as_str()));
+        assert_eq!(parse_cgroup(&format!("0::/{}\n", "a".repeat(LONGEST_PATH))), None);
+        let label = format!("u:r:t:s0:{}", "c1,".repeat(300));
+        let process = crate::oci::Process { selinux_label: Some(label.clone()), ..Default::default() };
+        let mut spec = Spec { process, ..Spec::default() };
+        assert_eq!(asked_for(&spec).selinux, Some(label));
+        spec.process.selinux_label = Some("u".repeat(LONGEST_PATH));
+        assert_eq!(asked_for(&spec).selinux, None);
+    }
+
+    #[test]
+    fn whatever_a_configuration_holds_its_record_can_be_read_again() {
+        let huge = "\u{1}\"\\".repeat(200 << 10);
+        let mut spec = Spec { annotations: Default::default(), ..Spec::default() };
+        spec.root.path = Some(huge.clone());
+        spec.process.selinux_label = Some(huge.clone());
+        spec.process.apparmor_profile = Some(huge.clone());
+        spec.process.capabilities.bounding = vec![huge.clone(); 128];
+        spec.process.capabilities.bounding.extend((0..128).map(|n| format!("CAP_{n:044}")));
+        let clean = |text: &str| crate::text::clean(text);
+        let pod = crate::identity::PodRef {
+            name: clean(&huge).unwrap(),
+            namespace: clean(&huge),
+            uid: clean(&huge),
+            sandbox_id: clean(&huge),
+        };
+        let identity =
+            Identity { name: clean(&huge), image: clean(&huge), pod: Some(pod), ..Identity::default() };
+        let subject = |bundle| Subject {
+            id: ContainerId::parse(&"a".repeat(240)).unwrap(),
+            bundle,
+            identity: identity.clone(),
+            spec: Some(&spec),
+            stage: Stage::CreateRuntime,
+        };
+        let process = Process::open(std::process::id().try_into().unwrap()).unwrap();
+        let host = Host::open().unwrap();
+        let bundles = [format!("/{huge}"), format!("/{}", "\u{1}".repeat(4090))];
+        for bundle in &bundles {
+            let (mut record, _) = observe(subject(Path::new(bundle)), &process, &host).unwrap();
+            record.cgroup = whole(&"\"".repeat(4090));
+            let file = record.to_file().unwrap();
+            assert_eq!(Record::parse(&file).unwrap().security.capabilities.len(), 64);
+            assert!(file.len() < 128 << 10, "{} bytes: room for what a newer version adds", file.len());
+        }
     }
 
     #[test]

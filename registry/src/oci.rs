@@ -3,14 +3,12 @@
 //! Both are read tolerantly, since every runtime writes them a little differently. Environment, command line and
 //! annotations that identity has no use for are read over and never kept: they hold secrets.
 
-mod lenient;
-
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess};
 
-use lenient::{Document, Item, Lenient, Wanted, fields, lenient};
+use crate::lenient::{Document, Item, Lenient, Wanted, fields, lenient};
 
 /// Prefixes and keys of the annotations that tell who a container is.
 const KEPT: [&str; 18] = [

@@ -3,14 +3,17 @@
 use crate::container_id::ContainerId;
 use crate::deadline::Deadline;
 use crate::error::Error;
+use crate::host::Host;
 use crate::lock::Lock;
 use crate::namespace::NamespaceKind;
 use crate::naming::{Template, candidates};
 use crate::process::{Process, ProcessError};
-use crate::record::Record;
+use crate::record::{NamespaceRecord, Record};
 use crate::registration::{Registration, Registry};
+use crate::store::RECORDS;
 use serde::Serialize;
 use std::collections::HashSet;
+use std::path::Path;
 use std::time::Duration;
 
 /// What there is of a record's container.
@@ -38,7 +41,7 @@ pub enum Action {
     Release,
     /// Remove a pin that no record tells of.
     Unpin,
-    /// Move a record that cannot be read out of the way.
+    /// Move a record that cannot be read, or what else stands in the registry's place, out of the way.
     Quarantine,
     /// Remove what a hook that was killed has left.
     CleanUp,
@@ -87,26 +90,31 @@ pub struct Done {
     pub failed: bool,
 }
 
+impl Done {
+    /// Something that failed as a whole.
+    pub fn failed(action: Action, error: &Error) -> Self {
+        Self { action, subject: "registry".to_owned(), detail: error.with_remedy(), failed: true }
+    }
+}
+
 impl Registry {
-    /// Brings records, pins and processes to agreement. Returns what it did; nothing where all agrees.
+    /// Brings records, pins and processes to agreement. Returns what it did; nothing where all agrees. What fails is in
+    /// the result, and costs nothing but itself.
     ///
     /// Takes the lock for one record at a time, so that hooks get their turn.
-    ///
-    /// # Errors
-    /// When the registry cannot be read or locked at all; what fails on one record is in the result.
-    pub fn reconcile(
-        &self,
-        boot_id: &str,
-        template: &Template,
-        patience: Duration,
-    ) -> Result<Vec<Done>, Error> {
-        let mut done = Vec::new();
-        let mut pass = Pass { registry: self, boot_id, template, patience, done: &mut done };
-        pass.records()?;
-        pass.index()?;
-        pass.going()?;
-        pass.draft()?;
-        Ok(done)
+    pub fn reconcile(&self, boot_id: &str, template: &Template, patience: Duration) -> Vec<Done> {
+        let mut pass = Pass { registry: self, boot_id, template, patience, done: Vec::new() };
+        for part in [Pass::strays, Pass::records, Pass::index, Pass::going, Pass::draft] {
+            if let Err(error) = part(&mut pass) {
+                let is_locked = matches!(error, Error::LockTimeout { .. });
+                pass.note(Action::Keep, self.store.path().display().to_string(), "", Err(error));
+                // Waited for once, for as long as there is patience.
+                if is_locked {
+                    break;
+                }
+            }
+        }
+        pass.done
     }
 
     /// What there is of the record's container.
@@ -128,7 +136,18 @@ impl Registry {
                     .holder(netns.id.ino)?
                     .is_some_and(|path| crate::release::holds(&path, netns.id));
         }
-        Ok((Facts { alive: process.is_some(), pinned: self.is_pinned(record)?, held }, process))
+        let pinned = self.is_pinned(record)? && !self.is_unnamed(record)?;
+        Ok((Facts { alive: process.is_some(), pinned, held }, process))
+    }
+}
+
+impl Registry {
+    /// Whether the index does not know the pin that the record tells of: its entry was damaged or removed.
+    fn is_unnamed(&self, record: &Record) -> Result<bool, Error> {
+        match (&record.pin, record.netns().filter(|ns| !ns.host)) {
+            (Some(_), Some(netns)) => Ok(self.store.pin_name(netns.id.ino)?.is_none()),
+            _ => Ok(false),
+        }
     }
 }
 
@@ -137,7 +156,7 @@ struct Pass<'a> {
     boot_id: &'a str,
     template: &'a Template,
     patience: Duration,
-    done: &'a mut Vec<Done>,
+    done: Vec<Done>,
 }
 
 impl Pass<'_> {
@@ -153,8 +172,36 @@ impl Pass<'_> {
         result: Result<(), Error>,
     ) {
         let failed = result.is_err();
-        let detail = result.err().map_or_else(|| why.into(), |error| error.to_string());
+        let detail = result.err().map_or_else(|| why.into(), |error| error.with_remedy());
         self.done.push(Done { action, subject: subject.into(), detail, failed });
+    }
+
+    /// What is in the registry's way, and what may be a newer version's.
+    fn strays(&mut self) -> Result<(), Error> {
+        let store = &self.registry.store;
+        let (strays, unreadable) = store.strays();
+        for error in unreadable {
+            self.note(Action::Keep, store.path().display().to_string(), "", Err(error));
+        }
+        for stray in strays {
+            let path = store.path().join(&stray.path).display().to_string();
+            if stray.expected.is_none() {
+                let why = format!("{stray}: left alone; remove it unless a newer porthole has written it");
+                self.note(Action::Keep, path, why, Ok(()));
+                continue;
+            }
+            let lock = self.lock()?;
+            match store.quarantine(&lock, &stray.path) {
+                Ok(now) => self.note(
+                    Action::Quarantine,
+                    now.display().to_string(),
+                    format!("{path} was {stray}; see who made it, then remove it"),
+                    Ok(()),
+                ),
+                Err(error) => self.note(Action::Quarantine, path, "", Err(error)),
+            }
+        }
+        Ok(())
     }
 
     fn records(&mut self) -> Result<(), Error> {
@@ -182,6 +229,9 @@ impl Pass<'_> {
 
     fn record(&mut self, lock: &Lock, record: Record) {
         let id = record.id.to_string();
+        if let Err(error) = self.restore_name(lock, &record) {
+            return self.note(Action::Keep, id, "", Err(error));
+        }
         let (facts, process) = match self.registry.facts(&record, self.boot_id) {
             Ok(found) => found,
             Err(error) => return self.note(Action::Keep, id, "", Err(error)),
@@ -200,6 +250,20 @@ impl Pass<'_> {
         self.note(action, id, why, result);
     }
 
+    /// Writes the pin's name into an index that has lost it: else the pin would be nobody's, and stay for ever.
+    fn restore_name(&self, lock: &Lock, record: &Record) -> Result<(), Error> {
+        let registry = self.registry;
+        match (&record.pin, record.netns()) {
+            (Some(pin), Some(netns))
+                if registry.is_unnamed(record)? && registry.is_pin(&pin.name, netns.id)? =>
+            {
+                let path = registry.netns_dir.join(pin.name.as_str());
+                registry.store.claim(lock, netns.id.ino, &path)
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn repin(&self, lock: &Lock, mut record: Record, process: Option<Process>) -> Result<(), Error> {
         let Some(process) = process else { return Ok(()) };
         let path = format!("/proc/{}/ns/net", process.pid());
@@ -207,18 +271,19 @@ impl Pass<'_> {
         let fd = process.open_namespace(NamespaceKind::Net).map_err(fail())?;
         let id = crate::namespace::NamespaceId::of(&fd).map_err(fail())?;
         let ino = record.netns().map_or(id.ino, |ns| ns.id.ino);
-        if let Some(net) = record.namespaces.get_mut(&NamespaceKind::Net) {
-            net.id = id;
-        }
+        let host = Host::open().map_err(fail())?.namespace(NamespaceKind::Net) == Some(id);
+        // A record of few words may not say so.
+        record.namespaces.insert(NamespaceKind::Net, NamespaceRecord { path, id, host });
+        let netns = Some(fd).filter(|_| !host);
         let holder = self.registry.store.holder(ino)?;
         let candidates = candidates(self.template, &record.identity(), &record.id);
-        let registration = Registration { record, netns: Some(fd), candidates, holder };
+        let registration = Registration { record, netns, candidates, holder };
         self.registry.register(lock, registration, Deadline::after(self.patience))
     }
 
     fn quarantine(&mut self, file: &str, error: &Error) -> Result<(), Error> {
         let lock = self.lock()?;
-        match self.registry.store.quarantine(&lock, file) {
+        match self.registry.store.quarantine(&lock, &Path::new(RECORDS).join(file)) {
             Ok(path) => self.note(Action::Quarantine, path.display().to_string(), error.to_string(), Ok(())),
             Err(error) => self.note(Action::Quarantine, file, "", Err(error)),
         }
@@ -231,23 +296,33 @@ impl Pass<'_> {
         let recorded: HashSet<ContainerId> =
             store.records()?.into_iter().filter_map(|(_, record)| Some(record.ok()?.id)).collect();
         for ino in store.pinned()? {
-            let members = store.members(ino)?;
-            if !members.is_empty() && members.iter().all(|member| recorded.contains(member)) {
-                continue;
+            match self.entry(ino, &recorded) {
+                Err(error @ Error::LockTimeout { .. }) => return Err(error),
+                Err(error) => self.note(Action::Keep, format!("netns/{ino}"), "", Err(error)),
+                Ok(()) => {}
             }
-            let lock = self.lock()?;
-            for member in store.members(ino)? {
-                if matches!(store.record(&member), Ok(None)) {
-                    let left = store.leave(&lock, ino, &member);
-                    self.note(Action::DropMember, member.as_str(), "there is no record of it", left);
-                }
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, ino: u64, recorded: &HashSet<ContainerId>) -> Result<(), Error> {
+        let store = &self.registry.store;
+        let members = store.members(ino)?;
+        if !members.is_empty() && members.iter().all(|member| recorded.contains(member)) {
+            return Ok(());
+        }
+        let lock = self.lock()?;
+        for member in store.members(ino)? {
+            if matches!(store.record(&member), Ok(None)) {
+                let left = store.leave(&lock, ino, &member);
+                self.note(Action::DropMember, member.as_str(), "there is no record of it", left);
             }
-            let name = store.pin_name(ino)?.map_or_else(|| format!("netns/{ino}"), |name| name.to_string());
-            match self.registry.settle(&lock, ino) {
-                Ok(false) => {}
-                Ok(true) => self.note(Action::Unpin, name, "no member and no holder is left", Ok(())),
-                Err(error) => self.note(Action::Unpin, name, "", Err(error)),
-            }
+        }
+        let name = store.pin_name(ino)?.map_or_else(|| format!("netns/{ino}"), |name| name.to_string());
+        match self.registry.settle(&lock, ino) {
+            Ok(false) => {}
+            Ok(true) => self.note(Action::Unpin, name, "no member and no holder is left", Ok(())),
+            Err(error) => self.note(Action::Unpin, name, "", Err(error)),
         }
         Ok(())
     }
@@ -257,11 +332,12 @@ impl Pass<'_> {
         let registry = self.registry;
         for ino in registry.store.going()? {
             let lock = self.lock()?;
-            if let Some(name) = registry.store.going_name(ino)? {
-                let finished = registry.finish(&lock, ino);
-                self.note(Action::Unpin, name.as_str(), "its removal was not finished", finished);
-            } else {
-                registry.finish(&lock, ino)?;
+            let name = registry.store.going_name(ino);
+            let finished = registry.finish(&lock, ino);
+            if finished.is_err() || matches!(name, Ok(Some(_))) {
+                let name =
+                    name.ok().flatten().map_or_else(|| format!("going/{ino}"), |name| name.to_string());
+                self.note(Action::Unpin, name, "its removal was not finished", finished);
             }
         }
         Ok(())

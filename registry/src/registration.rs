@@ -77,7 +77,9 @@ impl Registry {
             if known.netns().map(|ns| ns.id) != record.netns().map(|ns| ns.id) {
                 self.withdraw(lock, &known)?;
             }
-            record.created = if same { known.created } else { record.created };
+            if same && known.boot_id == record.boot_id {
+                record.continues(known);
+            }
         }
         let (pin, unpinned) = match (netns, record.netns().map(|ns| ns.id)) {
             (Some(netns), Some(id)) => {
@@ -258,7 +260,7 @@ impl Registry {
             }
             Found::Inode(_) | Found::Bare => {
                 for ino in self.store.going()? {
-                    if self.store.going_name(ino)?.as_ref() == Some(name) {
+                    if self.store.going_name(ino).is_ok_and(|going| going.as_ref() == Some(name)) {
                         self.finish(lock, ino)?;
                     }
                 }

@@ -124,20 +124,20 @@ impl Registry {
     /// # Errors
     /// The first pin that could not be removed.
     pub fn sweep(&self, lock: &Lock, turn: usize) -> Result<(), Error> {
-        let idle = self.store.idle()?;
         let mut failures = Failures::default();
+        let idle = failures.value(self.store.idle());
         // Start elsewhere each time, so that long-held pins do not hide the others.
         let start = if idle.is_empty() { 0 } else { turn % idle.len() };
         for ino in idle.iter().cycle().skip(start).take(SWEEP.min(idle.len())) {
             failures.note(self.settle(lock, *ino).map(drop));
         }
         // Those were made without the hook, and it will not be called at their end either.
-        let adopted = self.store.adopted()?;
+        let adopted = failures.value(self.store.adopted());
         let start = if adopted.is_empty() { 0 } else { turn % adopted.len() };
         for ino in adopted.iter().cycle().skip(start).take(SWEEP.min(adopted.len())) {
             failures.note(self.drop_ended(lock, *ino, |record| record.stage == Stage::Adopt));
         }
-        for ino in self.store.going()?.into_iter().take(SWEEP) {
+        for ino in failures.value(self.store.going()).into_iter().take(SWEEP) {
             if self.store.going_since(ino).is_some_and(|since| since >= ABANDONED) {
                 failures.note(self.finish(lock, ino));
             }

@@ -1,10 +1,11 @@
 //! When a record was written: the stage of the hook, or adoption.
 
-use serde::{Deserialize, Serialize};
+use crate::lenient::Lenient;
+use serde::Serialize;
 use std::fmt;
 
 /// A stage of the container's life cycle: OCI runtime specification, "Lifecycle" and "POSIX-platform Hooks".
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Stage {
     /// After the namespaces exist, before pivot_root.
@@ -17,6 +18,9 @@ pub enum Stage {
     Poststop,
     /// Registered by `porthole reconcile`, not by a hook.
     Adopt,
+    /// One that a newer version knows.
+    #[default]
+    Unknown,
 }
 
 impl Stage {
@@ -36,7 +40,15 @@ impl Stage {
             Self::Poststart => "poststart",
             Self::Poststop => "poststop",
             Self::Adopt => "adopt",
+            Self::Unknown => "unknown",
         }
+    }
+}
+
+impl Lenient for Stage {
+    fn from_text(value: &str) -> Self {
+        let known = Self::HOOKED.into_iter().chain([Self::Adopt]);
+        known.into_iter().find(|stage| stage.as_str() == value).unwrap_or_default()
     }
 }
 

@@ -6,15 +6,33 @@ use crate::error::{Error, Step};
 use crate::lock::Lock;
 use crate::record::{MAX_BYTES, Record};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{self, AtFlags, CWD, Dir, Mode, OFlags};
+use rustix::fs::{self, AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::{self, Errno};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// Made in this order, so that the last one stands for all.
-const DIRECTORIES: [&str; 4] = ["containers", "netns", "going", IDLE];
+const DIRECTORIES: [&str; 4] = [RECORDS, "netns", "going", IDLE];
+pub(crate) const RECORDS: &str = "containers";
+pub(crate) const RECORD: &str = ".json";
 pub(crate) const IDLE: &str = "idle";
+pub(crate) const DRAFT_NAME: &str = ".draft";
 const DRAFT: &str = "containers/.draft";
+
+/// To write a file of the registry's. A FIFO in its place does not hang.
+pub(crate) const WRITE: OFlags = OFlags::WRONLY
+    .union(OFlags::CREATE)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::CLOEXEC);
+
+/// Something in one of the registry's directories.
+pub(crate) struct Entry {
+    pub(crate) name: OsString,
+    pub(crate) kind: FileType,
+}
 
 /// A file of `containers/`, and the record in it or what is wrong with it.
 pub type Listed = (String, Result<Record, Error>);
@@ -103,9 +121,8 @@ impl Store {
     /// # Errors
     /// When the directory cannot be read.
     pub fn files(&self) -> Result<Vec<String>, Error> {
-        let mut names = self.list("containers")?;
-        names.retain(|name| name.ends_with(".json"));
-        Ok(names)
+        let names = self.entries(RECORDS)?.into_iter().filter_map(|entry| entry.name.into_string().ok());
+        Ok(names.filter(|name| name.ends_with(RECORD)).collect())
     }
 
     /// The record in this file, or what is wrong with it; none where it was removed since its name was read.
@@ -138,13 +155,23 @@ impl Store {
     /// Writes a record: it is there, whole, or it is not.
     ///
     /// # Errors
-    /// When it cannot be written; an older record then stays as it was.
+    /// When it cannot be written, or could not be read again; an older record then stays as it was.
     pub fn write(&self, _lock: &Lock, record: &Record) -> Result<(), Error> {
-        let fail = |step: Step| step.on(self.subject(&file_of(&record.id)));
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let written = self
-            .within("containers", || fs::openat(&self.run, DRAFT, flags, Mode::from_raw_mode(0o644)))
-            .and_then(|fd| write_all(&fd, &record.to_json()))
+        let json =
+            record.to_file().map_err(|cause| Error::UnwritableRecord { id: record.id.to_string(), cause })?;
+        let fail = |step: Step| step.on(self.subject(file_of(&record.id)));
+        let flags = WRITE | OFlags::TRUNC;
+        let open =
+            || self.within(RECORDS, || fs::openat(&self.run, DRAFT, flags, Mode::from_raw_mode(0o644)));
+        let draft = match open() {
+            // A FIFO or a link in its place.
+            Err(Errno::NXIO | Errno::LOOP) => {
+                gone(fs::unlinkat(&self.run, DRAFT, AtFlags::empty())).and_then(|()| open())
+            }
+            opened => opened,
+        };
+        let written = draft
+            .and_then(|fd| write_all(&fd, &json))
             // No fsync: the registry is on a tmpfs and means nothing after a reboot.
             .and_then(|()| fs::renameat(&self.run, DRAFT, &self.run, file_of(&record.id))); // COMMIT
         written.map_err(|errno| {
@@ -160,7 +187,7 @@ impl Store {
     /// When it cannot be unlinked.
     pub fn remove(&self, _lock: &Lock, id: &ContainerId) -> Result<(), Error> {
         gone(fs::unlinkat(&self.run, file_of(id), AtFlags::empty()))
-            .map_err(Step::RemoveRecord.on(self.subject(&file_of(id))))
+            .map_err(Step::RemoveRecord.on(self.subject(file_of(id))))
     }
 
     /// Removes what a writer that was killed has left.
@@ -175,21 +202,6 @@ impl Store {
         }
     }
 
-    /// Moves a file of `containers/` that is no record out of the way, and returns where it is then.
-    ///
-    /// # Errors
-    /// When it cannot be moved.
-    pub fn quarantine(&self, _lock: &Lock, file: &str) -> Result<PathBuf, Error> {
-        match fs::mkdirat(&self.run, "quarantine", Mode::from_raw_mode(0o700)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(Step::RemoveRecord.on(self.subject("quarantine"))(errno)),
-        }
-        let to = format!("quarantine/{file}");
-        fs::renameat(&self.run, format!("containers/{file}"), &self.run, &to)
-            .map_err(Step::RemoveRecord.on(self.subject(&to)))?;
-        Ok(self.path.join(to))
-    }
-
     /// Does something in one of its directories, and makes that one first if it has gone: removed by somebody, or never
     /// made by an older version.
     pub(crate) fn within<T>(&self, directory: &str, work: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
@@ -202,28 +214,37 @@ impl Store {
         }
     }
 
-    /// The names in one of its directories; none where there is no such directory.
-    pub(crate) fn list(&self, directory: &str) -> Result<Vec<String>, Error> {
+    /// What is in one of its directories; nothing where there is no such directory.
+    pub(crate) fn entries(&self, directory: impl AsRef<Path>) -> Result<Vec<Entry>, Error> {
+        let directory = directory.as_ref();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fail = |errno| Step::ReadRecord.on(self.subject(directory))(errno);
         let fd = match fs::openat(&self.run, directory, flags, Mode::empty()) {
             Ok(fd) => fd,
             Err(Errno::NOENT) => return Ok(Vec::new()),
+            Err(Errno::NOTDIR | Errno::LOOP) => return Err(not_a_directory(&self.path.join(directory))),
             Err(errno) => return Err(fail(errno)),
         };
-        let mut names = Vec::new();
+        let mut entries = Vec::new();
         for entry in Dir::new(fd).map_err(fail)? {
             let entry = entry.map_err(fail)?;
-            let name = entry.file_name().to_string_lossy();
-            if name != "." && name != ".." {
-                names.push(name.into_owned());
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name == "." || name == ".." {
+                continue;
             }
+            let kind = match entry.file_type() {
+                // Not every file system tells.
+                FileType::Unknown => fs::statat(&self.run, directory.join(name), AtFlags::SYMLINK_NOFOLLOW)
+                    .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode)),
+                kind => kind,
+            };
+            entries.push(Entry { name: name.to_owned(), kind });
         }
-        Ok(names)
+        Ok(entries)
     }
 
     /// The path of something in it, for messages.
-    pub(crate) fn subject(&self, name: &str) -> String {
+    pub(crate) fn subject(&self, name: impl AsRef<Path>) -> String {
         self.path.join(name).display().to_string()
     }
 }
@@ -255,10 +276,10 @@ pub(crate) fn gone(result: Result<(), Errno>) -> Result<(), Errno> {
 /// The error for `path`, which is something else than a directory.
 pub(crate) fn not_a_directory(path: &Path) -> Error {
     let found = match fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
-        .map(|stat| fs::FileType::from_raw_mode(stat.st_mode))
+        .map(|stat| FileType::from_raw_mode(stat.st_mode))
     {
-        Ok(fs::FileType::Symlink) => "a symbolic link",
-        Ok(fs::FileType::RegularFile) => "a file",
+        Ok(FileType::Symlink) => "a symbolic link",
+        Ok(FileType::RegularFile) => "a file",
         _ => "something else",
     };
     Error::NotADirectory { path: path.display().to_string(), found }

@@ -86,11 +86,14 @@ impl Inventory {
         let mut inventory = Self::empty(config)?;
         let Some(store) = Store::open(&config.run_dir)? else { return Ok(inventory) };
         let stamp = Stamp::of(&store);
-        inventory.take(read(&store, &store.files()?));
+        let files = store.files().unwrap_or_else(|error| inventory.bad(error));
+        inventory.take(read(&store, &files));
         let known: HashSet<u64> = inventory.pods.iter().filter_map(|pod| Some(pod.netns?.ino)).collect();
-        for ino in store.idle()? {
+        // One that cannot be read costs itself alone.
+        for ino in store.idle().unwrap_or_else(|error| inventory.bad(error)) {
             if !known.contains(&ino) {
-                inventory.pods.extend(idle_pod(&store, config, ino)?);
+                let pod = idle_pod(&store, config, ino).unwrap_or_else(|error| inventory.bad(error));
+                inventory.pods.extend(pod);
             }
         }
         inventory.pods.sort_by(|a, b| (&a.name, &a.namespace).cmp(&(&b.name, &b.namespace)));
@@ -139,6 +142,12 @@ impl Inventory {
             inventory.pods.extend(idle_pod(&store, config, ino)?);
         }
         Ok(inventory)
+    }
+
+    /// Keeps an error to be told, and goes on with nothing.
+    fn bad<T: Default>(&mut self, error: Error) -> T {
+        self.bad.push(error);
+        T::default()
     }
 
     fn empty(config: &Config) -> Result<Self, Problem> {
@@ -224,7 +233,7 @@ pub(crate) fn host() -> Result<Host, Problem> {
 }
 
 /// A pod without containers: the pin, and what the index says of whose it is.
-fn idle_pod(store: &Store, config: &Config, ino: u64) -> Result<Option<Pod>, Problem> {
+fn idle_pod(store: &Store, config: &Config, ino: u64) -> Result<Option<Pod>, Error> {
     let Some(pin) = store.pin_name(ino)? else { return Ok(None) };
     let Some(dir) = NetnsDir::open(&config.netns_dir)? else { return Ok(None) };
     let Found::Inode(id) = dir.look(&pin)? else { return Ok(None) };

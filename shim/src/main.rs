@@ -7,6 +7,7 @@
 mod audit;
 mod cgroup;
 mod cli;
+mod covered;
 mod demo;
 mod destination;
 mod doctor;

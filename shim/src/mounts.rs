@@ -6,13 +6,34 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 /// A mount.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mount {
+    pub(crate) id: u64,
+    /// The mount that it is on.
+    pub(crate) parent: u64,
     pub(crate) point: PathBuf,
-    /// What is mounted there is seen in its peers.
-    pub(crate) is_shared: bool,
+    /// Its peers: what is mounted there is seen in each of them.
+    pub(crate) group: Option<u64>,
+    /// The group whose mounts it receives.
+    pub(crate) master: Option<u64>,
     /// Type of its file system.
     pub(crate) kind: String,
+}
+
+impl Mount {
+    pub(crate) const fn is_shared(&self) -> bool {
+        self.group.is_some()
+    }
+
+    /// Its propagation, as mount_namespaces(7) calls it.
+    pub(crate) const fn propagation(&self) -> &'static str {
+        match (self.group, self.master) {
+            (Some(_), Some(_)) => "shared and slave",
+            (Some(_), None) => "shared",
+            (None, Some(_)) => "slave",
+            (None, None) => "private",
+        }
+    }
 }
 
 /// All mounts of this mount namespace, oldest first.
@@ -28,9 +49,14 @@ fn line(line: &[u8]) -> Option<Mount> {
     let fields: Vec<_> = line.split(|&byte| byte == b' ').collect();
     let dash = fields.iter().position(|field| *field == b"-")?;
     let optional = fields.get(6..dash)?;
+    let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse().ok();
+    let tagged = |tag: &[u8]| optional.iter().find_map(|field| number(field.strip_prefix(tag)?));
     Some(Mount {
+        id: number(fields.first()?)?,
+        parent: number(fields.get(1)?)?,
         point: unescape(fields.get(4)?),
-        is_shared: optional.iter().any(|field| field.starts_with(b"shared:")),
+        group: tagged(b"shared:"),
+        master: tagged(b"master:"),
         kind: String::from_utf8_lossy(fields.get(dash + 1)?).into_owned(),
     })
 }
@@ -75,6 +101,24 @@ pub(crate) fn of<'m>(mounts: &'m [Mount], path: &Path) -> Option<(&'m Mount, boo
     Some((mount, mount.point == path))
 }
 
+/// The mounts below `path` that its own mount covers and that are no peers of what covers them. Nobody can unmount them by
+/// their names, and nobody can unlink the names: unlink(2), EBUSY.
+pub(crate) fn covered<'m>(mounts: &'m [Mount], path: &Path) -> Vec<&'m Mount> {
+    let mut covered = Vec::new();
+    let Some((mut cover, true)) = of(mounts, path) else { return covered };
+    while let Some(under) = mounts.iter().find(|mount| mount.id == cover.parent && mount.id != cover.id) {
+        if cover.group.is_none() || cover.group != under.group {
+            let is_below = |mount: &&Mount| mount.point != path && mount.point.starts_with(path);
+            covered.extend(mounts.iter().filter(|mount| mount.parent == under.id).filter(is_below));
+        }
+        if under.point != path {
+            break;
+        }
+        cover = under;
+    }
+    covered
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,9 +133,38 @@ mod tests {
     fn points_types_and_propagation_are_read() {
         let mounts = parse(TEXT);
         assert_eq!(mounts.len(), 4);
-        assert_eq!((mounts[0].is_shared, mounts[0].kind.as_str()), (false, "ext4"));
+        assert_eq!((mounts[0].propagation(), mounts[0].kind.as_str()), ("private", "ext4"));
+        assert_eq!((mounts[1].propagation(), mounts[2].propagation()), ("shared and slave", "shared"));
+        assert_eq!((mounts[3].id, mounts[3].parent), (32, 31));
         assert_eq!(mounts[3].point, Path::new("/run/netns/a b"));
-        assert_eq!((mounts[3].is_shared, mounts[3].kind.as_str()), (true, "nsfs"));
+        assert_eq!((mounts[3].is_shared(), mounts[3].kind.as_str()), (true, "nsfs"));
+    }
+
+    #[test]
+    fn what_a_mount_of_no_peer_covers_is_found() {
+        let points = |text: &str| {
+            let mounts = parse(text.as_bytes());
+            covered(&mounts, Path::new("/run/netns"))
+                .iter()
+                .map(|mount| mount.point.clone())
+                .collect::<Vec<_>>()
+        };
+        let pin =
+            |id: u32, parent: u32| format!("{id} {parent} 0:4 net:[1] /run/netns/u rw - nsfs nsfs rw\n");
+        let private =
+            "30 1 0:25 / /run rw - tmpfs t rw\n31 30 0:25 /netns /run/netns rw shared:9 - tmpfs t rw\n";
+        assert_eq!(points(&format!("{private}{}", pin(32, 31))), Vec::<PathBuf>::new());
+        assert_eq!(points(&format!("{private}{}{}", pin(32, 31), pin(33, 30))), [Path::new("/run/netns/u")]);
+        // Twice, as iproute2 may do it.
+        let twice = "40 31 0:25 /netns /run/netns rw shared:9 - tmpfs t rw\n";
+        assert_eq!(points(&format!("{private}{twice}{}", pin(33, 31))), Vec::<PathBuf>::new());
+        assert_eq!(points(&format!("{private}{twice}{}", pin(33, 30))), [Path::new("/run/netns/u")]);
+        let peers = private.replace("/run rw -", "/run rw shared:9 -");
+        assert_eq!(points(&format!("{peers}{}{}", pin(32, 31), pin(33, 30))), Vec::<PathBuf>::new());
+        assert_eq!(
+            points(&format!("30 1 0:25 / /run rw - tmpfs t rw\n{}", pin(33, 30))),
+            Vec::<PathBuf>::new()
+        );
     }
 
     #[test]

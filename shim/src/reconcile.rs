@@ -1,12 +1,15 @@
 //! `porthole reconcile`: registry and kernel brought to agreement, and what runs already registered.
 
+use crate::covered;
 use crate::exit::{Exit, ExitCode};
 use crate::inventory::{Inventory, host, this_boot};
 use crate::output::{Cell, Format, print, print_json, table};
 use crate::problem::Problem;
 use porthole_registry::adopt::{Adoption, StateKind};
 use porthole_registry::config::Config;
-use porthole_registry::reconcile::Done;
+use porthole_registry::deadline::Deadline;
+use porthole_registry::reconcile::{Action, Done};
+use porthole_registry::registration::Registry;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -46,15 +49,18 @@ pub(crate) fn run(args: ReconcileArgs, config: &Config, format: Format) -> Resul
     for (engine, directory) in args.engine_state {
         engines.add(engine, directory);
     }
-    // Stale records and pins first, so that the names they have are free.
-    let mut done = registry.reconcile(&boot_id, &config.pin_name, PATIENCE)?;
-    done.extend(registry.adopt(&Adoption {
+    // What hides pins or holds them first, then stale records and pins, so that the names they have are free.
+    let mut done: Vec<Done> = uncover(&registry, config).into_iter().collect();
+    done.extend(registry.reconcile(&boot_id, &config.pin_name, PATIENCE));
+    let adopted = registry.adopt(&Adoption {
         engines: &engines,
         host: &host,
         boot_id: &boot_id,
         template: &config.pin_name,
         patience: PATIENCE,
-    })?);
+    });
+    // What was done before is told all the same.
+    done.extend(adopted.unwrap_or_else(|error| vec![Done::failed(Action::Adopt, &error)]));
     match format {
         Format::Json => print_json(&done)?,
         Format::Table | Format::Wide if done.is_empty() => {
@@ -64,6 +70,25 @@ pub(crate) fn run(args: ReconcileArgs, config: &Config, format: Format) -> Resul
     }
     let failed = done.iter().any(|done| done.failed);
     Ok(if failed { Exit::Failed } else { Exit::Done }.into())
+}
+
+/// Lets go of what is mounted beneath the directory's own mount.
+fn uncover(registry: &Registry, config: &Config) -> Option<Done> {
+    let released = registry
+        .store
+        .lock(Deadline::after(PATIENCE))
+        .map_err(Problem::from)
+        .and_then(|_lock| covered::release(&config.netns_dir));
+    let (detail, failed) = match released {
+        Ok(names) if names.is_empty() => return None,
+        Ok(names) => {
+            let names = names.join(", ");
+            (format!("its mount covered names, whose owners could not remove them: {names}"), false)
+        }
+        Err(problem) => (problem.message, true),
+    };
+    let subject = config.netns_dir.display().to_string();
+    Some(Done { action: Action::CleanUp, subject, detail, failed })
 }
 
 fn rows(done: &[Done]) -> Vec<Vec<Cell>> {

@@ -12,16 +12,18 @@ mod podman;
 
 use std::path::{Component, Path};
 
+use serde::de::MapAccess;
 use serde::{Deserialize, Serialize};
 
 use crate::container_id::ContainerId;
+use crate::lenient::{Lenient, fields, lenient};
 use crate::oci::{Spec, State};
 use crate::text::clean;
 
 pub use files::{Disk, Files, NoFiles};
 
 /// The software that made the runtime create the container.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Engine {
     /// containerd, mostly by way of CRI.
@@ -36,11 +38,12 @@ pub enum Engine {
     Nerdctl,
     /// None that is known: a runtime called by hand, or by something else.
     #[default]
-    #[serde(other)]
     Unknown,
 }
 
 impl Engine {
+    const KNOWN: [Self; 5] = [Self::Containerd, Self::CriO, Self::Podman, Self::Docker, Self::Nerdctl];
+
     /// The engine's name as records and tables have it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -60,31 +63,51 @@ impl std::fmt::Display for Engine {
     }
 }
 
+impl Lenient for Engine {
+    fn from_text(value: &str) -> Self {
+        Self::KNOWN.into_iter().find(|engine| engine.as_str() == value).unwrap_or_default()
+    }
+}
+
 /// What a container is to its pod.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// One that does the work.
+    /// One that does the work; so is each kind that a newer version knows.
     #[default]
     Container,
     /// One that only holds the pod's namespaces: pause, infra.
     Sandbox,
 }
 
+impl Lenient for Kind {
+    fn from_text(value: &str) -> Self {
+        if value == "sandbox" { Self::Sandbox } else { Self::Container }
+    }
+}
+
 /// The pod a container belongs to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PodRef {
     /// The pod's name.
+    #[serde(deserialize_with = "lenient")]
     pub name: String,
     /// Its Kubernetes namespace.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     /// Its unique id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
     /// The container that holds its namespaces.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub sandbox_id: Option<String>,
+}
+
+impl Lenient for Option<PodRef> {
+    fn from_object<'de, A: MapAccess<'de>>(object: A) -> Result<Self, A::Error> {
+        fields(object).map(|pod: PodRef| (!pod.name.is_empty()).then_some(pod))
+    }
 }
 
 /// Who a container is. Every string is [`clean`].

@@ -231,7 +231,7 @@ mod tests {
             (exec(None, true, 0).verdict, exec(Some("1"), false, 0).verdict),
             (Verdict::Warn, Verdict::Warn)
         );
-        let mount = |kind: &str| Mount { point: "/c".into(), is_shared: false, kind: kind.into() };
+        let mount = |kind: &str| Mount { point: "/c".into(), kind: kind.into(), ..Mount::default() };
         assert_eq!(cgroups(&[mount("cgroup2")]).evidence, "version 2");
         assert_eq!(cgroups(&[mount("cgroup")]).evidence, "version 1");
         assert_eq!(cgroups(&[mount("cgroup"), mount("cgroup2")]).evidence, "versions 1 and 2: hybrid");

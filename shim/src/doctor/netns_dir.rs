@@ -1,13 +1,13 @@
 //! The directory of the pins: its mount, and the mount namespace it is seen from.
 
-use super::check::{Check, Finding, count};
+use super::check::{Check, Finding, count, few};
 use super::{NEEDS_ROOT, Setting, Subject};
 use crate::mounts::{self, Mount};
 use porthole_registry::NetnsDir;
 use porthole_registry::host::Host;
 use porthole_registry::namespace::{NamespaceId, NamespaceKind};
 use rustix::fs::CWD;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
 pub(super) const SUBJECT: Subject =
@@ -54,31 +54,62 @@ fn below(path: &Path, mounts: &[Mount]) -> usize {
 }
 
 fn propagation(path: &Path, mounts: &[Mount]) -> Check {
-    let name = "netns-directory";
     let subject = path.display().to_string();
     let pins = count(below(path, mounts), "pin");
     let unseen =
         "pins made in the mount namespace of a runtime are not seen in the host's, nor the other way";
-    let share = format!("`mount --make-shared {subject}`, then `porthole reconcile`");
-    match mounts::of(mounts, path) {
-        Some((mount, true)) if mount.is_shared => Check::ok(name, subject, format!("a shared mount, {pins}")),
-        Some((_, true)) => Check::fail(name, &subject, format!("a private mount: {unseen}"), share),
-        _ if below(path, mounts) == 0 => Check::ok(name, subject, "no mount yet: the first pin makes it one"),
-        Some((mount, false)) if mount.is_shared => {
-            Check::ok(name, subject, format!("on a shared mount, {}, {pins}", mount.point.display()))
+    let mut findings = Vec::new();
+    let seen = match mounts::of(mounts, path) {
+        Some((mount, true)) => {
+            let on = mounts.iter().find(|under| under.id == mount.parent && under.id != mount.id);
+            let on = on.map(|on| format!(", on {}, which is {}", on.point.display(), on.propagation()));
+            let seen = format!("a {} mount{}", mount.propagation(), on.unwrap_or_default());
+            if !mount.is_shared() {
+                let share = format!("`mount --make-shared {subject}`, then `porthole reconcile`");
+                findings.push(Finding::fail(format!("{seen}: {unseen}"), share));
+            }
+            seen
         }
-        _ => {
-            let remedy = format!(
-                "`mount --bind {subject} {subject} && mount --make-shared {subject}`, then `porthole reconcile`"
-            );
-            Check::warn(
-                name,
-                &subject,
-                format!("no mount of its own, and what it is on is private: {unseen}"),
-                remedy,
-            )
+        _ if below(path, mounts) == 0 => {
+            "no mount yet: the first pin makes it one, if it is empty".to_owned()
         }
-    }
+        Some((mount, false)) => {
+            let on = mount.point.display();
+            let seen = format!("no mount of its own, on {on}, which is {}", mount.propagation());
+            if !mount.is_shared() {
+                findings.push(Finding::warn(
+                    format!("{seen}: other mount namespaces do not see pins that are made after they are"),
+                    format!("`mount --make-shared {on}`: mount namespaces made from then on see later pins"),
+                ));
+            }
+            seen
+        }
+        None => "on no mount that can be seen".to_owned(),
+    };
+    findings.extend(covered(path, mounts, &seen));
+    Check::of("netns-directory", subject, format!("{seen}; {pins}"), findings)
+}
+
+/// Names that the directory's own mount holds: made over them by iproute2, or by an earlier version.
+fn covered(path: &Path, mounts: &[Mount], seen: &str) -> Option<Finding> {
+    let covered = mounts::covered(mounts, path);
+    let names: BTreeSet<_> = covered.iter().filter_map(|mount| mount.point.file_name()?.to_str()).collect();
+    let names: Vec<_> = names.into_iter().map(str::to_owned).collect();
+    let on = mounts.iter().find(|on| Some(on.id) == covered.first().map(|mount| mount.parent))?;
+    let remedy = if on.is_shared() {
+        let path = path.display();
+        format!(
+            "as each ends: `unshare -m sh -c 'umount -l {path}; umount {path}/NAME; rm {path}/NAME'`; the directory was made private"
+        )
+    } else {
+        "`porthole reconcile` lets go of them".to_owned()
+    };
+    let seen = format!(
+        "{seen}, covers another mount of {}, so that their owners cannot remove them (EBUSY): {}",
+        count(names.len(), "name"),
+        few(&names)
+    );
+    Some(Finding::warn(seen, remedy))
 }
 
 fn number(path: &Path, mounts: &[Mount]) -> Check {
@@ -130,7 +161,8 @@ mod tests {
     use crate::doctor::check::Verdict;
 
     fn mount(point: &str, is_shared: bool) -> Mount {
-        Mount { point: point.into(), is_shared, kind: "nsfs".into() }
+        let group = is_shared.then_some(1);
+        Mount { point: point.into(), group, kind: "nsfs".into(), ..Mount::default() }
     }
 
     fn verdict(mounts: &[Mount]) -> Verdict {
@@ -154,6 +186,32 @@ mod tests {
     fn the_newest_mount_of_the_directory_counts() {
         let twice = [mount("/run/netns", true), mount("/run/netns", false)];
         assert_eq!(verdict(&twice), Verdict::Fail);
+    }
+
+    #[test]
+    fn the_propagation_of_the_directory_and_of_what_it_is_on_is_told() {
+        let said = |mounts: &[Mount]| propagation(Path::new("/run/netns"), mounts).evidence;
+        let run = |group, master| Mount { id: 30, parent: 1, group, master, ..mount("/run", false) };
+        let own = Mount { id: 31, parent: 30, ..mount("/run/netns", true) };
+        let pin = |id, parent| Mount { id, parent, ..mount("/run/netns/web-0", false) };
+        assert_eq!(
+            said(&[run(None, None), own.clone(), pin(32, 31)]),
+            "a shared mount, on /run, which is private; 1 pin"
+        );
+        assert!(
+            said(&[run(None, Some(7)), pin(32, 30)]).contains("no mount of its own, on /run, which is slave")
+        );
+        assert_eq!(
+            said(&[run(Some(7), None), pin(32, 30)]),
+            "no mount of its own, on /run, which is shared; 1 pin"
+        );
+        let held =
+            propagation(Path::new("/run/netns"), &[run(None, None), own.clone(), pin(32, 31), pin(33, 30)]);
+        assert_eq!((held.verdict, held.remedy.unwrap().contains("reconcile")), (Verdict::Warn, true));
+        assert!(held.evidence.contains("1 name") && held.evidence.contains("web-0"), "{}", held.evidence);
+        assert!(held.evidence.contains("a shared mount, on /run, which is private"), "{}", held.evidence);
+        let parted = said(&[run(Some(7), None), Mount { group: None, ..own }, pin(32, 31), pin(33, 30)]);
+        assert!(parted.contains("a private mount") && parted.contains("EBUSY"), "{parted}");
     }
 
     #[test]

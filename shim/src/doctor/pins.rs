@@ -2,6 +2,7 @@
 
 use super::check::{Check, count, few};
 use super::{NEEDS_ROOT, Setting, Subject};
+use porthole_registry::container_id::ContainerId;
 use porthole_registry::host::boot_id;
 use porthole_registry::identity::Engine;
 use porthole_registry::namespace::NamespaceId;
@@ -41,6 +42,8 @@ struct Facts {
     unknown: BTreeSet<String>,
     /// Pins that are going, drafts.
     unfinished: BTreeSet<String>,
+    /// What cannot be looked at, each with why.
+    unreadable: BTreeSet<String>,
 }
 
 fn look(setting: &Setting) -> Vec<Check> {
@@ -63,8 +66,17 @@ fn look(setting: &Setting) -> Vec<Check> {
 }
 
 impl Facts {
-    fn lists(&self) -> [&BTreeSet<String>; 6] {
-        [&self.unpinned, &self.dead, &self.ended, &self.leaked, &self.abandoned, &self.unfinished]
+    fn lists(&self) -> [&BTreeSet<String>; 7] {
+        let Self { unpinned, dead, ended, leaked, abandoned, unfinished, unreadable, .. } = self;
+        [unpinned, dead, ended, leaked, abandoned, unfinished, unreadable]
+    }
+
+    /// A value, or the error kept and nothing of its kind: what cannot be read costs itself alone.
+    fn value<T: Default>(&mut self, of: &str, result: Result<T, Error>) -> T {
+        result.unwrap_or_else(|error| {
+            self.unreadable.insert(format!("{of}: {error}"));
+            T::default()
+        })
     }
 
     fn is_fine(&self) -> bool {
@@ -82,6 +94,7 @@ impl Facts {
         keep(&mut self.leaked, &earlier.leaked);
         keep(&mut self.abandoned, &earlier.abandoned);
         keep(&mut self.unfinished, &earlier.unfinished);
+        keep(&mut self.unreadable, &earlier.unreadable);
         self
     }
 }
@@ -94,15 +107,17 @@ fn gather(setting: &Setting) -> Result<Facts, Error> {
     let registry = Registry::new(store, config.netns_dir.clone());
     let store = &registry.store;
     let mut recorded = HashSet::new();
-    for file in store.files()? {
+    for file in facts.value("records", store.files()) {
         // What cannot be read is another check's.
         let Some((_, Ok(record))) = store.listed(&file) else { continue };
         facts.records += 1;
         let label = record.pod.as_ref().map_or_else(String::new, |pod| format!(" of {}", pod.name));
         let label = format!("{}{label}", record.id.short());
         if record.is_running(&boot) {
-            if !registry.is_pinned(&record)? {
-                facts.unpinned.insert(label);
+            match registry.is_pinned(&record) {
+                Ok(true) => {}
+                Ok(false) => drop(facts.unpinned.insert(label)),
+                Err(error) => facts.value(&label, Err(error)),
             }
         } else if record.engine == Engine::CriO {
             facts.ended.insert(label);
@@ -111,37 +126,51 @@ fn gather(setting: &Setting) -> Result<Facts, Error> {
         }
         recorded.insert(record.id);
     }
-    let idle: HashSet<_> = store.idle()?.into_iter().collect();
+    let idle: HashSet<_> = facts.value("idle", store.idle()).into_iter().collect();
     facts.idle = idle.len();
     let dir = NetnsDir::open(&config.netns_dir)?;
-    for ino in store.pinned()? {
+    for ino in facts.value("netns", store.pinned()) {
         facts.pins += 1;
-        let members = store.members(ino)?;
-        let strays = members.iter().filter(|id| !recorded.contains(*id));
-        let name = store.pin_name(ino)?;
-        let label = name.as_ref().map_or_else(|| format!("netns/{ino}"), ToString::to_string);
-        facts.leaked.extend(strays.map(|id| format!("{label} (its member {} has no record)", id.short())));
-        if !members.is_empty() {
-            continue;
-        }
-        let found = match (&dir, &name) {
-            (Some(dir), Some(name)) => dir.look(name)?,
-            _ => Found::Nothing,
-        };
-        let held = holder(store, ino, found)?;
-        match (held, idle.contains(&ino)) {
-            (Held::Yes, _) => {}
-            (Held::Unknown, _) => drop(facts.unknown.insert(label)),
-            (Held::No, true) => drop(facts.abandoned.insert(label)),
-            (Held::No, false) => drop(facts.leaked.insert(label)),
-        }
+        let looked = pin(&mut facts, store, dir.as_ref(), ino, &recorded, &idle);
+        facts.value(&format!("netns/{ino}"), looked);
     }
-    facts.unfinished.extend(store.going()?.iter().map(|ino| format!("going/{ino}")));
+    let going = facts.value("going", store.going());
+    facts.unfinished.extend(going.iter().map(|ino| format!("going/{ino}")));
     let draft = "containers/.draft";
     if config.run_dir.join(draft).exists() {
         facts.unfinished.insert(draft.to_owned());
     }
     Ok(facts)
+}
+
+/// Looks at one entry of the index.
+fn pin(
+    facts: &mut Facts,
+    store: &Store,
+    dir: Option<&NetnsDir>,
+    ino: u64,
+    recorded: &HashSet<ContainerId>,
+    idle: &HashSet<u64>,
+) -> Result<(), Error> {
+    let members = store.members(ino)?;
+    let strays = members.iter().filter(|id| !recorded.contains(*id));
+    let name = store.pin_name(ino)?;
+    let label = name.as_ref().map_or_else(|| format!("netns/{ino}"), ToString::to_string);
+    facts.leaked.extend(strays.map(|id| format!("{label} (its member {} has no record)", id.short())));
+    if !members.is_empty() {
+        return Ok(());
+    }
+    let found = match (dir, &name) {
+        (Some(dir), Some(name)) => dir.look(name)?,
+        _ => Found::Nothing,
+    };
+    match (holder(store, ino, found)?, idle.contains(&ino)) {
+        (Held::Yes, _) => {}
+        (Held::Unknown, _) => drop(facts.unknown.insert(label)),
+        (Held::No, true) => drop(facts.abandoned.insert(label)),
+        (Held::No, false) => drop(facts.leaked.insert(label)),
+    }
+    Ok(())
 }
 
 /// Whether something beside members keeps a namespace alive.
@@ -231,7 +260,13 @@ fn judge(facts: &Facts) -> Vec<Check> {
         "change",
         &format!("left by a hook that was killed: {RECONCILE} finishes them"),
     );
-    vec![pins, dead, leaked, idle, unfinished]
+    let mut checks = vec![pins, dead, leaked, idle, unfinished];
+    if !facts.unreadable.is_empty() {
+        let remedy = format!("{RECONCILE} moves what is in the registry's way to quarantine");
+        let subject = format!("{} that cannot be read", count(facts.unreadable.len(), "thing"));
+        checks.push(Check::fail("pins", subject, listed(&facts.unreadable), remedy));
+    }
+    checks
 }
 
 #[cfg(test)]
@@ -264,6 +299,17 @@ mod tests {
         assert_eq!(wrong(&Facts { leaked: set("x"), ..Facts::default() }), fail("leaked-pins"));
         assert_eq!(wrong(&Facts { abandoned: set("x"), ..Facts::default() }), fail("idle-pins"));
         assert_eq!(wrong(&Facts { unfinished: set("x"), ..Facts::default() }), fail("unfinished-changes"));
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_read_is_told_beside_all_others() {
+        let mut facts = Facts { dead: set("x"), ..Facts::default() };
+        let error = Error::NotADirectory { path: "/run/porthole/netns/7".into(), found: "a file" };
+        facts.value::<()>("netns/7", Err(error));
+        let checks = judge(&facts);
+        let failed: Vec<_> = checks.iter().filter(|check| check.verdict == Verdict::Fail).collect();
+        assert_eq!((failed[0].name, failed[1].name), ("dead-records", "pins"));
+        assert!(failed[1].evidence.contains("netns/7 is a file"), "{}", failed[1].evidence);
     }
 
     #[test]

@@ -2,19 +2,28 @@
 
 use super::check::{Check, Finding, count, few};
 use super::{NEEDS_ROOT, Setting, Subject, files};
-use porthole_registry::bounded;
+use porthole_registry::record::SCHEMA;
 use porthole_registry::store::Store;
+use porthole_registry::stray::Stray;
+use porthole_registry::{Error, bounded};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub(super) const SUBJECT: Subject = Subject {
-    checks: &["configuration", "registry-directory", "registry-lock", "records", "quarantine"],
+    checks: &[
+        "configuration",
+        "registry-directory",
+        "registry-lock",
+        "registry-entries",
+        "records",
+        "quarantine",
+    ],
     look,
 };
 
 /// Its directories, besides itself.
-const DIRECTORIES: [&str; 4] = ["containers", "netns", "going", "idle"];
+const DIRECTORIES: [&str; 5] = ["containers", "netns", "going", "idle", "adopted"];
 /// A change takes a fraction of a millisecond, and a queue of them changes hands.
 const LONG: Duration = Duration::from_secs(1);
 
@@ -40,6 +49,8 @@ fn look(setting: &Setting) -> Vec<Check> {
     };
     checks.push(directory(run_dir, &loose(run_dir), files::is_in_memory(run_dir)));
     checks.push(lock(run_dir));
+    let (strays, unreadable) = store.strays();
+    checks.push(entries(&run_dir.display().to_string(), &strays, &unreadable));
     checks.push(records(run_dir, &store));
     checks.push(quarantine(&run_dir.join("quarantine")));
     checks
@@ -150,6 +161,27 @@ fn holder(locks: &str, dev: u64, ino: u64) -> Option<i32> {
     })
 }
 
+/// What is not the registry's.
+fn entries(subject: &str, strays: &[Stray], unreadable: &[Error]) -> Check {
+    let mut findings: Vec<_> = unreadable
+        .iter()
+        .map(|error| Finding::fail(error.to_string(), error.remedy().unwrap_or("see why it cannot be read")))
+        .collect();
+    let (in_the_way, unknown): (Vec<_>, Vec<_>) = strays.iter().partition(|stray| stray.expected.is_some());
+    let told = |strays: &[&Stray]| {
+        let each = strays.iter().map(|stray| format!("{} is {stray}", stray.path.display()));
+        few(&each.collect::<Vec<_>>())
+    };
+    if !in_the_way.is_empty() {
+        findings.push(Finding::fail(told(&in_the_way), "`porthole reconcile` moves them to quarantine"));
+    }
+    if !unknown.is_empty() {
+        let remedy = "remove them, unless a newer porthole has written them: nothing here reads them";
+        findings.push(Finding::warn(told(&unknown), remedy));
+    }
+    Check::of("registry-entries", subject, "nothing but the registry's own", findings)
+}
+
 fn records(run_dir: &Path, store: &Store) -> Check {
     let subject = run_dir.join("containers").display().to_string();
     let listed = match store.files() {
@@ -160,12 +192,22 @@ fn records(run_dir: &Path, store: &Store) -> Check {
     };
     let bad: Vec<_> =
         listed.iter().filter_map(|(_, record)| Some(record.as_ref().err()?.to_string())).collect();
-    judge_records(&subject, listed.len(), &bad)
+    let newer =
+        listed.iter().filter(|(_, record)| record.as_ref().is_ok_and(|record| record.schema > SCHEMA));
+    judge_records(&subject, listed.len(), newer.count(), &bad)
 }
 
-fn judge_records(subject: &str, all: usize, bad: &[String]) -> Check {
+fn judge_records(subject: &str, all: usize, newer: usize, bad: &[String]) -> Check {
     if bad.is_empty() {
-        return Check::ok("records", subject, format!("{}, all of them readable", count(all, "record")));
+        let newer = match newer {
+            0 => String::new(),
+            newer => format!("; {newer} by a newer porthole: what this one does not know of them is kept"),
+        };
+        return Check::ok(
+            "records",
+            subject,
+            format!("{}, all of them readable{newer}", count(all, "record")),
+        );
     }
     Check::fail(
         "records",
@@ -229,6 +271,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_in_the_registrys_way_is_a_failure_and_a_name_of_nobody_a_warning() {
+        let stray = |path: &str, expected| Stray { path: path.into(), found: "a file", expected };
+        let (way, name) = (stray("going/7", Some("a directory")), stray("netns/note", None));
+        assert_eq!(entries("/r", &[], &[]).verdict, Verdict::Ok);
+        let check = entries("/r", &[name.clone(), way], &[]);
+        assert_eq!(check.verdict, Verdict::Fail);
+        assert!(
+            check.evidence.contains("going/7 is a file where a directory has to be"),
+            "{}",
+            check.evidence
+        );
+        assert!(check.evidence.contains("netns/note"), "{}", check.evidence);
+        assert_eq!(entries("/r", &[name], &[]).verdict, Verdict::Warn);
+    }
+
+    #[test]
     fn the_holder_of_the_lock_is_found_and_who_waits_is_not() {
         let text = "1: POSIX  ADVISORY  WRITE 10 00:1b:73 0 EOF\n\
             2: -> FLOCK  ADVISORY  WRITE 11 00:1b:73 0 EOF\n\
@@ -242,8 +300,10 @@ mod tests {
 
     #[test]
     fn records_that_cannot_be_read_and_those_that_were_moved_away_are_told() {
-        assert_eq!(judge_records("/r", 2, &[]).verdict, Verdict::Ok);
-        assert_eq!(judge_records("/r", 2, &["record of x: bad".into()]).verdict, Verdict::Fail);
+        assert_eq!(judge_records("/r", 2, 0, &[]).verdict, Verdict::Ok);
+        assert_eq!(judge_records("/r", 2, 0, &["record of x: bad".into()]).verdict, Verdict::Fail);
+        let newer = judge_records("/r", 2, 1, &[]);
+        assert_eq!((newer.verdict, newer.evidence.contains("1 by a newer")), (Verdict::Ok, true));
         assert_eq!(judge_quarantine("/q", &[]).verdict, Verdict::Ok);
         assert_eq!(judge_quarantine("/q", &["x.json".into()]).verdict, Verdict::Warn);
     }

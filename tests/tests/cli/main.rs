@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here is the test")]
 
+mod future;
 mod generated;
 mod hostile;
 mod identify;
@@ -10,4 +11,5 @@ mod inspect;
 mod list;
 mod reconcile;
 mod setting;
+mod strays;
 mod targets;

@@ -8,8 +8,10 @@
 mod broken_node;
 mod bundles;
 mod lifecycle;
+mod long;
 mod names;
 mod pods;
+mod private_run;
 mod processes;
 mod propagation;
 mod runtimes;

@@ -20,7 +20,7 @@ fn a_node_with_hooked_pods_is_healthy(node: &Node) {
     assert_eq!(said.with("warn"), [("engine-hook".to_owned(), "engines".to_owned())], "{:#}", said.document);
     said.expect("ok", "pins", "1 pin for 1 record");
     said.expect("ok", "hook-binary", "static");
-    said.expect("ok", "netns-directory", "a shared mount, 1 pin");
+    said.expect("ok", "netns-directory", "a shared mount, on /run, which is shared; 1 pin");
     said.expect("ok", "registry-directory", "on a tmpfs");
     pod.delete();
     doctor().expect_health();

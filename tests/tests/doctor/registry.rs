@@ -83,7 +83,41 @@ fn a_record_that_cannot_be_read(node: &Node) {
     pod.delete();
 }
 
+fn strays_are_told_and_everything_else_is_looked_at(node: &Node) {
+    install();
+    let (pod, ended) = (pod(node, "web-0"), pod(node, "web-1"));
+    doctor().expect_health();
+    ended.kill();
+    for directory in ["going", "netns"] {
+        fs::write(node.run_dir().join(format!("{directory}/90")), "").unwrap();
+        std::os::unix::fs::symlink("91", node.run_dir().join(format!("{directory}/91"))).unwrap();
+    }
+    for directory in ["idle", "containers/x.json"] {
+        fs::create_dir_all(node.run_dir().join(format!("{directory}/92"))).unwrap();
+    }
+    let entry = node.run_dir().join("netns/94");
+    fs::create_dir(&entry).unwrap();
+    fs::write(entry.join("name"), "no link").unwrap();
+    doctor().expect_failures(&[
+        ("registry-entries", "netns/90 is a file where a directory has to be"),
+        ("records", "record of x"),
+        ("dead-records", "web-1"),
+        ("pins", "netns/94"),
+    ]);
+    reconcile();
+    doctor().expect_health();
+    fs::write(node.run_dir().join("netns/note"), "").unwrap();
+    let said = doctor();
+    said.expect_health();
+    said.expect("warn", "registry-entries", "netns/note");
+    fs::remove_file(node.run_dir().join("netns/note")).unwrap();
+    fs::remove_dir_all(node.run_dir().join("quarantine")).unwrap();
+    pod.delete();
+    ended.delete();
+}
+
 on_a_node!(requires(root, ip, runc):
+    strays_are_told_and_everything_else_is_looked_at,
     each_mistake_in_the_configuration_is_a_line,
     a_registry_that_others_may_write,
     a_registry_on_a_disk_is_a_warning,

@@ -61,7 +61,7 @@ struct Names {
 impl Call<'_> {
     fn run(&self, failures: &mut Vec<Failure>) -> Result<(), Failure> {
         match self.stage {
-            Stage::CreateRuntime | Stage::Prestart | Stage::Adopt => {
+            Stage::CreateRuntime | Stage::Prestart | Stage::Adopt | Stage::Unknown => {
                 let process = self.process()?;
                 self.register(&process, self.names(), failures)
             }

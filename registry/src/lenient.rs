@@ -1,22 +1,27 @@
 //! Reading what a document holds where it has the expected type, and nothing where it has another.
 //!
-//! One wrong-typed optional field, from a runtime newer or odder than those known, must not cost the container its
-//! registration. Broken JSON remains an error. Everything is read in one pass; what is not wanted is never kept.
+//! One wrong-typed optional field, from a runtime or a porthole newer or odder than those known, must not cost the
+//! container its registration. Broken JSON remains an error. Everything is read in one pass; what is not wanted is
+//! never kept.
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// A type that knows what to take from each kind of JSON value; by default nothing.
-pub(super) trait Lenient: Default {
+pub(crate) trait Lenient: Default {
     fn from_bool(_: bool) -> Self {
         Self::default()
     }
     fn from_integer(_: i64) -> Self {
         Self::default()
+    }
+    fn from_unsigned(value: u64) -> Self {
+        i64::try_from(value).map_or_else(|_| Self::default(), Self::from_integer)
     }
     fn from_text(_: &str) -> Self {
         Self::default()
@@ -32,17 +37,26 @@ pub(super) trait Lenient: Default {
 }
 
 /// For `#[serde(deserialize_with = "lenient")]`.
-pub(super) fn lenient<'de, D: Deserializer<'de>, T: Lenient>(from: D) -> Result<T, D::Error> {
+pub(crate) fn lenient<'de, D: Deserializer<'de>, T: Lenient>(from: D) -> Result<T, D::Error> {
     from.deserialize_any(Any(PhantomData))
 }
 
+/// The same for a field without which the rest has no meaning.
+pub(crate) fn required<'de, D: Deserializer<'de>, T>(from: D) -> Result<T, D::Error>
+where
+    Option<T>: Lenient,
+{
+    lenient(from)
+        .and_then(|read: Option<T>| read.ok_or_else(|| D::Error::custom("a value of the wrong type")))
+}
+
 /// An object by the fields of a type that derives `Deserialize`.
-pub(super) fn fields<'de, T: Deserialize<'de>, A: MapAccess<'de>>(object: A) -> Result<T, A::Error> {
+pub(crate) fn fields<'de, T: Deserialize<'de>, A: MapAccess<'de>>(object: A) -> Result<T, A::Error> {
     T::deserialize(MapAccessDeserializer::new(object))
 }
 
 /// One element of an array or object, read the lenient way.
-pub(super) struct Item<T>(pub(super) T);
+pub(crate) struct Item<T>(pub(crate) T);
 
 impl<'de, T: Lenient> Deserialize<'de> for Item<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -51,7 +65,7 @@ impl<'de, T: Lenient> Deserialize<'de> for Item<T> {
 }
 
 /// A whole document, which can be nothing but an object: serde would take an array for a struct as well.
-pub(super) struct Document<T>(pub(super) T);
+pub(crate) struct Document<T>(pub(crate) T);
 
 impl<'de, T: Lenient> Deserialize<'de> for Document<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -85,7 +99,7 @@ impl<'de, T: Lenient> Visitor<'de> for Any<T> {
         Ok(T::from_integer(value))
     }
     fn visit_u64<E>(self, value: u64) -> Result<T, E> {
-        Ok(i64::try_from(value).map_or_else(|_| T::default(), T::from_integer))
+        Ok(T::from_unsigned(value))
     }
     fn visit_f64<E>(self, _: f64) -> Result<T, E> {
         Ok(T::default())
@@ -134,6 +148,36 @@ impl Lenient for Option<u32> {
     }
 }
 
+impl Lenient for Option<u64> {
+    fn from_unsigned(value: u64) -> Self {
+        Some(value)
+    }
+}
+
+impl Lenient for u64 {
+    fn from_unsigned(value: u64) -> Self {
+        value
+    }
+}
+
+impl Lenient for u32 {
+    fn from_integer(value: i64) -> Self {
+        Self::try_from(value).unwrap_or_default()
+    }
+}
+
+impl Lenient for PathBuf {
+    fn from_text(value: &str) -> Self {
+        value.into()
+    }
+}
+
+impl Lenient for Option<PathBuf> {
+    fn from_text(value: &str) -> Self {
+        (!value.is_empty()).then(|| value.into())
+    }
+}
+
 /// No list a hook is interested in is longer; what follows is read over.
 const LONGEST_LIST: usize = 128;
 
@@ -150,7 +194,7 @@ impl<T: Lenient + Wanted> Lenient for Vec<T> {
 }
 
 /// Which elements of a list are kept.
-pub(super) trait Wanted {
+pub(crate) trait Wanted {
     fn is_wanted(&self) -> bool;
 }
 
