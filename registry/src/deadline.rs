@@ -13,6 +13,11 @@ impl Deadline {
         Self(Instant::now() + time)
     }
 
+    /// At this moment.
+    pub const fn at(moment: Instant) -> Self {
+        Self(moment)
+    }
+
     /// What is left, zero when it has passed.
     pub fn remaining(self) -> Duration {
         self.0.saturating_duration_since(Instant::now())
