@@ -3,13 +3,17 @@
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Step};
-use crate::lock::{Refused, wait_for_flock};
+use crate::lock::wait_for_flock;
 use crate::store::not_a_directory;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, mount_bind_recursive, mount_change};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long the flock of the directory is waited for.
+const COURTESY: Duration = Duration::from_millis(20);
 
 /// The open directory of the pins.
 #[derive(Debug)]
@@ -62,18 +66,14 @@ impl NetnsDir {
         self.fd.as_fd()
     }
 
-    /// Mounts it on itself and shares the mount, once a boot. `ip netns add` does the same under the same
-    /// flock of the directory, so that it is not mounted twice.
+    /// Mounts it on itself and shares the mount, once a boot. `ip netns add` does the same under a flock of the directory.
+    /// Every user can take that one, so it is waited for only as long as iproute2 needs it: porthole's own programs keep out
+    /// of each other's way by the registry's lock, and mounted twice the directory is the same one.
     fn share(self, deadline: Deadline) -> Result<Self, Error> {
         let path = self.path;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let lock = fs::openat(CWD, &path, flags, Mode::empty()).map_err(fail(&path))?;
-        wait_for_flock(&lock, deadline).map_err(|refused| match refused {
-            Refused::Timeout(waited) => {
-                Error::LockTimeout { path: path.display().to_string(), waited_ms: waited.as_millis() }
-            }
-            Refused::System(errno) => fail(&path)(errno),
-        })?;
+        let _ = wait_for_flock(&lock, Deadline::after(deadline.remaining().min(COURTESY)));
         if !is_mount_root(CWD, &path)? {
             mount_bind_recursive(&path, &path).map_err(fail(&path))?;
             mount_change(&path, MountPropagationFlags::SHARED | MountPropagationFlags::REC)
