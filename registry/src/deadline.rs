@@ -18,6 +18,11 @@ impl Deadline {
         Self(moment)
     }
 
+    /// The earlier of two.
+    pub fn or(self, other: Self) -> Self {
+        Self(self.0.min(other.0))
+    }
+
     /// What is left, zero when it has passed.
     pub fn remaining(self) -> Duration {
         self.0.saturating_duration_since(Instant::now())

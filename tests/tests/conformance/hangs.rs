@@ -134,6 +134,41 @@ fn a_fifo_in_the_place_of_its_configuration_costs_one_line(node: &Node) {
     node.expect_silence("the release");
 }
 
+fn a_holder_on_a_dead_file_system_holds_up_neither_its_pod_nor_another(node: &Node) {
+    let hung = Hung::mount("/mnt/hung");
+    let bundle = web_0(node).netns(&hung.file("netns").display().to_string());
+    bundle.write();
+    let sandbox = Sandbox::start();
+    let state = bundle.state(Some(sandbox.pid()));
+    HookRun::with_state("createRuntime", &state).run().expect_success();
+    assert_eq!(node.pin("web-0"), Some(sandbox.netns()));
+    let netns = sandbox.netns();
+    sandbox.end();
+    let run = HookRun::with_state("poststop", &bundle.state(None)).run();
+    run.expect_success();
+    assert!(run.took < Duration::from_millis(700), "{:?}", run.took);
+    assert_eq!((node.records().len(), node.pin("web-0")), (0, Some(netns)), "its holder may still be there");
+    // Others start and end as ever, and sweep it.
+    for _ in 0..3 {
+        let (other, life) = (Bundle::new(node), Sandbox::start());
+        other.write();
+        let state = other.state(Some(life.pid()));
+        HookRun::with_state("createRuntime", &state).run().expect_success();
+        life.end();
+        let run = HookRun::with_state("poststop", &other.state(None)).run();
+        run.expect_success();
+        assert!(run.took < Duration::from_millis(90), "no time is spent on the dead one: {:?}", run.took);
+        assert_eq!((node.records().len(), node.pins().len()), (0, 1));
+    }
+    let start = Instant::now();
+    assert!(tools::reconcile().is_empty());
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    drop(hung);
+    tools::reconcile();
+    assert_eq!(node.pins(), Vec::<String>::new());
+    node.expect_silence("a holder that has gone");
+}
+
 fn a_deadline_of_the_configuration_counts_from_the_start_of_the_hook(node: &Node) {
     let config = node.scratch().join("config.toml");
     let hung = Hung::mount("/mnt/hung");
@@ -154,6 +189,7 @@ fn a_deadline_of_the_configuration_counts_from_the_start_of_the_hook(node: &Node
 /// A log at which nobody reads, and a stderr with so much room, made by a function that returns its writing end and what
 /// keeps it as it is.
 type Stderr = (Stdio, Box<dyn std::any::Any>);
+type MakeStderr = fn(usize) -> Stderr;
 
 fn pipe_with_room(room: usize) -> Stderr {
     let (reader, writer) = std::io::pipe().unwrap();
@@ -200,7 +236,7 @@ fn neither_a_full_log_nor_a_full_stderr_of_any_kind_holds_up_the_hook(node: &Nod
     let still = StandsStill::at("/dev/log");
     let hung = Hung::mount("/mnt/hung");
     let dead = hung.file("config.toml").display().to_string();
-    let make: [(&str, fn(usize) -> Stderr); 3] =
+    let make: [(&str, MakeStderr); 3] =
         [("pipe", pipe_with_room), ("socket", socket_with_room), ("terminal", terminal_with_room)];
     let quick = ["nonsense"];
     let slow = ["--config", &dead, "createRuntime"];
@@ -288,6 +324,7 @@ on_a_node!(requires(root, ip, unshare, strace):
     without_a_thread_to_be_had_the_hook_does_its_work,
     a_crash_is_told_with_every_signal_blocked_and_ignored,
     a_fifo_in_the_place_of_its_configuration_costs_one_line,
+    a_holder_on_a_dead_file_system_holds_up_neither_its_pod_nor_another,
     a_deadline_of_the_configuration_counts_from_the_start_of_the_hook,
     neither_a_full_log_nor_a_full_stderr_of_any_kind_holds_up_the_hook,
     a_reason_that_is_longer_than_a_pipe_does_not_wait_for_its_reader,
