@@ -6,8 +6,11 @@
 use porthole_registry::text::{self, is_deceptive};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use rustix::io;
-use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sendto, socket_with};
+use rustix::net::{
+    AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, send, sendto, socket_with,
+};
 
 /// Facility daemon (3), severity warning (4).
 const PRIORITY: &[u8] = b"<28>";
@@ -44,7 +47,7 @@ impl Log {
 
     /// To the caller, who shows it as the reason why the container failed.
     pub fn to_stderr(self, line: &str) {
-        write_all(rustix::stdio::stderr(), format!("{}: {}\n", self.0, text::line(line)).as_bytes());
+        write_at_once(format!("{}: {}\n", self.0, text::line(line)).as_bytes());
     }
 }
 
@@ -104,16 +107,22 @@ impl Line {
 
     /// Sends it; to stderr where there is no syslog.
     pub fn send(&self) {
-        if send(&self.bytes[..self.length]).is_err() {
-            write_all(rustix::stdio::stderr(), self.program.as_bytes());
-            write_all(rustix::stdio::stderr(), b": ");
-            write_all(rustix::stdio::stderr(), &self.bytes[self.text..self.length]);
-            write_all(rustix::stdio::stderr(), b"\n");
+        if to_syslog(&self.bytes[..self.length]).is_err() {
+            // In one piece: other hooks may be writing to the same pipe.
+            let mut whole = [0; 2 * LONGEST];
+            let parts = [self.program.as_bytes(), b": ", &self.bytes[self.text..self.length], b"\n"];
+            let mut length = 0;
+            for part in parts {
+                let Some(place) = whole.get_mut(length..length + part.len()) else { break };
+                place.copy_from_slice(part);
+                length += part.len();
+            }
+            write_at_once(&whole[..length]);
         }
     }
 }
 
-fn send(line: &[u8]) -> io::Result<()> {
+fn to_syslog(line: &[u8]) -> io::Result<()> {
     // Never waits: a syslog that does not read must not hold up a container.
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
@@ -125,14 +134,36 @@ pub fn to_stdout(text: &str) {
     write_all(rustix::stdio::stdout(), text.as_bytes());
 }
 
-/// Never waits either: its reader may stand still as a syslog may. A line is shorter than what a pipe that has room takes.
+/// To stderr, as far as it takes it without a wait: its reader may stand still as a syslog may. Others write through the
+/// same open file, so that is not made non-blocking; a pipe and a terminal are opened once more, and a socket can be asked.
+fn write_at_once(bytes: &[u8]) {
+    let stderr = rustix::stdio::stderr();
+    let Ok(stat) = fstat(stderr) else { return };
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Socket => drop(send(stderr, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)),
+        kind @ (FileType::Fifo | FileType::CharacterDevice) => {
+            let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            match openat(CWD, c"/proc/self/fd/2", flags, Mode::empty()) {
+                Ok(own) => write_all(own.as_fd(), bytes),
+                // Its readers have gone.
+                Err(io::Errno::NXIO) => {}
+                // Not to be opened: then it takes a line without a wait if it has room for a page.
+                Err(_) if kind == FileType::Fifo && has_room(stderr) => write_all(stderr, bytes),
+                Err(_) => {}
+            }
+        }
+        _ => write_all(stderr, bytes),
+    }
+}
+
+fn has_room(pipe: BorrowedFd<'_>) -> bool {
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::new(&pipe, PollFlags::OUT)], Some(&at_once)) == Ok(1)
+}
+
 fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) {
     while !bytes.is_empty() {
-        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        if poll(&mut [PollFd::new(&to, PollFlags::OUT)], Some(&at_once)) == Ok(0) {
-            return;
-        }
-        match io::write(to.as_fd(), bytes) {
+        match io::write(to, bytes) {
             Ok(written) if written > 0 => bytes = &bytes[written..],
             Err(io::Errno::INTR) => {}
             // There is nobody left to tell.

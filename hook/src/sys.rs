@@ -1,5 +1,5 @@
-//! The only unsafe code of the hook and the wrapper: where they start, a timer, signal handlers that end the process,
-//! and the start of another program in its place.
+//! The only unsafe code of the hook and the wrapper: where they start, signal handlers that end the process, the mask of
+//! signals, and the start of another program in its place.
 //!
 //! They start in C's `main`, not in the standard library's: that one reads `/proc/self/maps` and makes a dozen more
 //! system calls before every start, ignores SIGPIPE, and links a fifth of a megabyte, for things that these programs do
@@ -10,7 +10,7 @@
 use std::ffi::{CStr, CString, OsString, c_char};
 use std::io;
 use std::os::unix::ffi::OsStringExt;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 const ALTERNATE_STACK: usize = 32 << 10;
 
@@ -21,6 +21,14 @@ static mut STACK: [u8; ALTERNATE_STACK] = [0; ALTERNATE_STACK];
 static ARGV: AtomicPtr<*const c_char> = AtomicPtr::new(std::ptr::null_mut());
 static ARGC: AtomicUsize = AtomicUsize::new(0);
 static ENVP: AtomicPtr<*const c_char> = AtomicPtr::new(std::ptr::null_mut());
+
+/// The signals that a mistake of the program's own ends in.
+pub const CRASHES: [i32; 5] = [libc::SIGABRT, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE];
+
+/// The signals that [`take_over`] has changed, and those of them that were ignored and blocked before: bit N is signal N.
+static TAKEN: AtomicU64 = AtomicU64::new(0);
+static IGNORED: AtomicU64 = AtomicU64::new(0);
+static BLOCKED: AtomicU64 = AtomicU64::new(0);
 
 /// What [`exec`] starts: its path, and the first of the arguments that are passed on.
 static PATH: AtomicPtr<c_char> = AtomicPtr::new(std::ptr::null_mut());
@@ -81,8 +89,9 @@ pub fn prepare(path: CString, first: usize) {
 }
 
 /// Becomes the program that was prepared: execve(2). Environment, directory, descriptors, mask and dispositions of signals
-/// pass on as they are. Returns only when that fails. May be called from a signal handler.
+/// pass on as they were when this program began. Returns only when that fails. May be called from a signal handler.
 pub fn exec() -> io::Error {
+    give_back();
     let (path, first) = (PATH.load(Ordering::Acquire), FIRST.load(Ordering::Relaxed));
     let (argc, argv) = (ARGC.load(Ordering::Acquire), ARGV.load(Ordering::Relaxed));
     if path.is_null() || !(1..=argc).contains(&first) {
@@ -120,27 +129,87 @@ pub fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// Has `handler` called on `signal`: sigaction(2). It runs on the alternate stack where there is one, so that it also
-/// runs when the stack has overflowed.
+/// Has `handler` called on `signal` from now on: sigaction(2), sigprocmask(2). Some runtimes start hooks with every signal
+/// blocked. It runs on the alternate stack where there is one, so that it also runs when the stack has overflowed.
 ///
 /// # Errors
 /// Those of sigaction(2).
 pub fn on_signal(signal: i32, handler: extern "C" fn(i32)) -> io::Result<()> {
-    act(signal, &action(handler as *const () as usize, libc::SA_ONSTACK)).map(drop)
+    // To ignore it discards one that was sent before this program began.
+    ignore(signal);
+    act(signal, &action(handler as *const () as usize, libc::SA_ONSTACK))?;
+    mask(libc::SIG_UNBLOCK, 1 << signal);
+    Ok(())
 }
 
-/// The same, once, for a handler that becomes another program: the signal is not blocked meanwhile, and one that is
-/// ignored stays ignored, so that the program finds mask and disposition as they were.
+/// The same for a program that becomes another one, which has to find signals as this one found them: [`exec`] gives them
+/// back. A handler runs once. Without one the signal is ignored.
 ///
 /// # Errors
 /// Those of sigaction(2).
-pub fn on_crash(signal: i32, handler: extern "C" fn(i32)) -> io::Result<()> {
+pub fn take_over(signal: i32, handler: Option<extern "C" fn(i32)>) -> io::Result<()> {
+    let bit = 1 << signal;
+    // Sent before this program began, and not to this program.
+    if pending() & bit != 0 {
+        return Ok(());
+    }
     let flags = libc::SA_ONSTACK | libc::SA_NODEFER | libc::SA_RESETHAND;
-    let old = act(signal, &action(handler as *const () as usize, flags))?;
+    let new =
+        handler.map_or(action(libc::SIG_IGN, 0), |handler| action(handler as *const () as usize, flags));
+    let old = act(signal, &new)?;
     if old.sa_sigaction == libc::SIG_IGN {
-        act(signal, &old)?;
+        IGNORED.fetch_or(bit, Ordering::Relaxed);
+    }
+    TAKEN.fetch_or(bit, Ordering::Release);
+    if handler.is_some() && mask(libc::SIG_UNBLOCK, bit) & bit != 0 {
+        BLOCKED.fetch_or(bit, Ordering::Release);
     }
     Ok(())
+}
+
+/// Undoes what [`take_over`] has done.
+fn give_back() {
+    let (taken, ignored) = (TAKEN.swap(0, Ordering::Acquire), IGNORED.load(Ordering::Relaxed));
+    let blocked = BLOCKED.swap(0, Ordering::Acquire);
+    if blocked != 0 {
+        mask(libc::SIG_BLOCK, blocked);
+    }
+    for signal in (1..64).filter(|signal| taken & (1 << signal) != 0) {
+        let handler = if ignored & (1 << signal) == 0 { libc::SIG_DFL } else { libc::SIG_IGN };
+        drop(act(signal, &action(handler, 0)));
+    }
+}
+
+/// Changes the mask of signals by those whose bits are set, and returns what it was.
+fn mask(how: i32, signals: u64) -> u64 {
+    let mut set = empty_set();
+    for signal in (1..64).filter(|signal| signals & (1 << signal) != 0) {
+        // SAFETY: `set` is an initialised set of signals; a number that is none is answered with an error.
+        unsafe { libc::sigaddset(&raw mut set, signal) };
+    }
+    let mut old = empty_set();
+    // SAFETY: both are initialised and outlive the call, which reads one and fills the other.
+    unsafe { libc::sigprocmask(how, &raw const set, &raw mut old) };
+    bits(&old)
+}
+
+/// The signals that were sent while they were blocked.
+fn pending() -> u64 {
+    let mut set = empty_set();
+    // SAFETY: the set is initialised and outlives the call, which fills it.
+    unsafe { libc::sigpending(&raw mut set) };
+    bits(&set)
+}
+
+fn empty_set() -> libc::sigset_t {
+    // SAFETY: an all-zero set of signals is a valid value: the empty one.
+    unsafe { std::mem::zeroed() }
+}
+
+fn bits(set: &libc::sigset_t) -> u64 {
+    // SAFETY: the set is a reference to an initialised one; a number that is no signal's is answered with an error.
+    let is_in = |signal: &i32| unsafe { libc::sigismember(set, *signal) } == 1;
+    (1..64).filter(is_in).fold(0, |bits, signal| bits | 1 << signal)
 }
 
 /// Does `work` while SIGPIPE is ignored, which may be what it was before or not.
@@ -169,18 +238,4 @@ fn act(signal: i32, new: &libc::sigaction) -> io::Result<libc::sigaction> {
     // handler is for its author.
     let rc = unsafe { libc::sigaction(signal, new, &raw mut old) };
     if rc == 0 { Ok(old) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Sends the process SIGALRM after `milliseconds` of real time, once: setitimer(2).
-///
-/// # Errors
-/// Those of setitimer(2).
-pub fn alarm(milliseconds: u64) -> io::Result<()> {
-    let number = |n: u64| n.try_into().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
-    let value =
-        libc::timeval { tv_sec: number(milliseconds / 1000)?, tv_usec: number(milliseconds % 1000 * 1000)? };
-    let timer = libc::itimerval { it_interval: libc::timeval { tv_sec: 0, tv_usec: 0 }, it_value: value };
-    // SAFETY: `timer` is initialised and outlives the call, which copies it; the old timer is not asked for (null).
-    let rc = unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
-    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

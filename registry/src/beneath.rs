@@ -9,14 +9,15 @@
 //! there.
 
 use crate::error::{Error, Step};
-use crate::namespace::{NamespaceId, NamespaceKind};
+use crate::host::enter_mount_namespace;
+use crate::namespace::NamespaceId;
 use crate::naming::PinName;
 use crate::netns_dir::{NetnsDir, is_mount_root};
 use rustix::fd::AsFd;
 use rustix::fs::{self, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
-use rustix::thread::{UnshareFlags, move_into_link_name_space};
+use rustix::thread::UnshareFlags;
 
 /// More mounts on one directory are somebody's game.
 const LAYERS: usize = 8;
@@ -26,15 +27,14 @@ impl NetnsDir {
     /// calling thread leaves its mount namespace for that time.
     pub(crate) fn unpin_beneath(&self, name: &PinName, id: NamespaceId) -> Result<bool, Error> {
         let fail = || Step::RemovePin.on(self.subject(name));
-        let own = NamespaceKind::Mnt.setns_type();
         let home =
             fs::openat(CWD, "/proc/thread-self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
                 .map_err(fail())?;
         // Whoever may not come back does not leave: pins that are made in a copy are seen by nobody.
-        move_into_link_name_space(home.as_fd(), Some(own)).map_err(fail())?;
+        enter_mount_namespace(home.as_fd()).map_err(fail())?;
         leave().map_err(fail())?;
         let removed = self.uncover().map_err(fail()).and_then(|dir| dir.unpin(name, id));
-        move_into_link_name_space(home.as_fd(), Some(own)).map_err(fail())?;
+        enter_mount_namespace(home.as_fd()).map_err(fail())?;
         removed
     }
 

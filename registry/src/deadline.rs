@@ -13,6 +13,16 @@ impl Deadline {
         Self(Instant::now() + time)
     }
 
+    /// At this moment.
+    pub const fn at(moment: Instant) -> Self {
+        Self(moment)
+    }
+
+    /// The earlier of two.
+    pub fn or(self, other: Self) -> Self {
+        Self(self.0.min(other.0))
+    }
+
     /// What is left, zero when it has passed.
     pub fn remaining(self) -> Duration {
         self.0.saturating_duration_since(Instant::now())

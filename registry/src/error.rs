@@ -62,6 +62,14 @@ pub enum Error {
         /// What is wrong with it.
         cause: String,
     },
+    /// Another container of the same id.
+    #[error("container {id} is recorded with process {pid}, which lives: nothing is recorded in its place")]
+    Recorded {
+        /// The id.
+        id: String,
+        /// The process on record.
+        pid: i32,
+    },
     /// The container's process.
     #[error(transparent)]
     Process(#[from] ProcessError),
@@ -179,6 +187,10 @@ impl Error {
             Self::UnwritableRecord { .. } => {
                 Some("the container runs unregistered; look for overlong or odd text in its config.json")
             }
+            Self::Recorded { .. } => Some(
+                "two containers of one id run, in two engines or under two `--root`; `porthole reconcile` registers the \
+                 second one when the first has ended",
+            ),
             Self::Process(ProcessError::Gone(_) | ProcessError::Reused { .. }) => {
                 Some("the container has ended; `porthole reconcile` removes what it left")
             }

@@ -1,10 +1,11 @@
 //! The host's namespaces: those of pid 1.
 
 use crate::namespace::{NamespaceId, NamespaceKind};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, CWD, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::thread::move_into_link_name_space;
+#[allow(deprecated, reason = "see `enter_mount_namespace`")]
+use rustix::thread::{UnshareFlags, move_into_link_name_space, unshare};
 
 /// A directory of namespace files: that of pid 1, or one's own where pid 1's may not be looked at (inside a
 /// sandbox, or without CAP_SYS_PTRACE). Then one's own namespaces count as the host's.
@@ -79,8 +80,22 @@ impl MountNamespace {
     /// # Errors
     /// As [`Host::enter_mount_namespace`].
     pub fn enter(&self) -> Result<(), Errno> {
-        move_into_link_name_space(self.0.as_fd(), Some(NamespaceKind::Mnt.setns_type()))
+        enter_mount_namespace(self.0.as_fd())
     }
+}
+
+/// Moves the calling thread into a mount namespace.
+///
+/// # Errors
+/// As [`Host::enter_mount_namespace`].
+#[allow(
+    deprecated,
+    reason = "unshare(2) is dangerous with CLONE_FILES; without it this one is sound, and not unsafe"
+)]
+pub(crate) fn enter_mount_namespace(namespace: BorrowedFd<'_>) -> Result<(), Errno> {
+    // setns(2) moves no thread that shares its root and working directory with another.
+    unshare(UnshareFlags::FS)?;
+    move_into_link_name_space(namespace, Some(NamespaceKind::Mnt.setns_type()))
 }
 
 /// The id of this boot, by which a record of an earlier one is told: random(4).

@@ -1,6 +1,7 @@
 //! A process that cannot be swapped underneath: pidfd_open(2), proc_pid_stat(5).
 
 use crate::bounded;
+use crate::deadline::Deadline;
 use crate::namespace::{NamespaceId, NamespaceKind};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -127,6 +128,17 @@ impl Process {
     pub fn is_alive(&self) -> bool {
         let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
         matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0))
+    }
+
+    /// Waits for its end; false if that has not come by the deadline.
+    pub fn ends_by(&self, deadline: Deadline) -> bool {
+        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        loop {
+            match poll(&mut fds, Some(&deadline.timespec())) {
+                Err(Errno::INTR) => {}
+                ready => return matches!(ready, Ok(1)),
+            }
+        }
     }
 
     /// The identity of one of its namespaces.

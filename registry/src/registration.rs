@@ -7,15 +7,17 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Failures, Step};
 use crate::identity::{Kind, PodRef};
 use crate::lock::Lock;
+use crate::look::{Ask, Seen, look};
 use crate::namespace::NamespaceId;
 use crate::naming::PinName;
 use crate::netns_dir::NetnsDir;
 use crate::pin::Found;
+use crate::process::ProcessError;
 use crate::record::{PinRecord, Record};
 use crate::stage::Stage;
 use crate::store::Store;
 use rustix::fd::OwnedFd;
-use rustix::fs::{self, AtFlags, CWD};
+use rustix::fs;
 use std::path::{Path, PathBuf};
 
 /// All that a registration needs, computed before anything is changed.
@@ -63,15 +65,23 @@ impl Registry {
     /// Registers a container. The record is written even where the pin cannot be made.
     ///
     /// # Errors
-    /// Why there is no pin, or no record; a record without a pin is complete otherwise. Nothing is left half-made.
+    /// Why there is no pin, or no record; a record without a pin is complete otherwise. Nothing is left half-made. There is
+    /// none for a process that has ended while the lock was waited for: its poststop may have been, or never comes.
+    /// And none is displaced while its process lives.
     pub fn register(&self, lock: &Lock, registration: Registration, deadline: Deadline) -> Result<(), Error> {
         let Registration { mut record, netns, candidates, holder } = registration;
+        if !record.is_running(&record.boot_id) {
+            return Err(ProcessError::Gone(record.pid).into());
+        }
         // A bad record of the same container is no reason to have none: it is written over.
         let known = self.store.record(&record.id).unwrap_or_default();
         if let Some(known) = known {
             let same = known.pid == record.pid && known.pid_start == record.pid_start;
             if same && known.boot_id == record.boot_id && self.is_pinned(&known)? {
                 return Ok(());
+            }
+            if !same && known.is_running(&record.boot_id) {
+                return Err(Error::Recorded { id: record.id.to_string(), pid: known.pid });
             }
             // An id that is used again after a stop that nobody told us of.
             if known.netns().map(|ns| ns.id) != record.netns().map(|ns| ns.id) {
@@ -276,6 +286,6 @@ pub(crate) fn is_same_place(path: &Path, dir: &NetnsDir, name: &PinName) -> bool
         return false;
     }
     let here = fs::fstat(dir.fd()).map(|stat| (stat.st_dev, stat.st_ino));
-    let there = path.parent().map(|parent| fs::statat(CWD, parent, AtFlags::empty()));
-    matches!((here, there), (Ok(here), Some(Ok(there))) if here == (there.st_dev, there.st_ino))
+    let there = path.parent().map(|parent| look(parent, Ask::Patiently));
+    matches!((here, there), (Ok(here), Some(Seen::Inode(there))) if here == (there.dev, there.ino))
 }

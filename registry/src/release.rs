@@ -9,10 +9,12 @@ use crate::error::{Error, Failures, Step};
 use crate::host::boot_id;
 use crate::identity::Kind;
 use crate::lock::Lock;
+use crate::look::{Ask, Seen, look};
 use crate::namespace::NamespaceId;
 use crate::naming::PinName;
 use crate::netns_dir::NetnsDir;
 use crate::pin::{Found, HeldPin};
+use crate::process::is_running;
 use crate::record::Record;
 use crate::registration::{Registry, is_same_place};
 use crate::stage::Stage;
@@ -28,10 +30,24 @@ const ABANDONED: Duration = Duration::from_secs(65);
 /// What keeps a pin that has no members.
 #[derive(Clone, Copy)]
 enum Holders<'a> {
-    /// The path that the index knows, and maybe one more.
-    Known(Option<&'a Path>),
+    /// The path that the index knows, and maybe one more; and how to look at them.
+    Known(Option<&'a Path>, Ask),
     /// Nothing: the pod has ended. An engine takes the pod's network away after that, and finds no pin of ours in its way.
     Over,
+}
+
+/// What became of a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Released {
+    /// The container is not registered any more.
+    Done,
+    /// Nothing: the recorded process lives. This is the end of an earlier container of the id, or of another one.
+    Lives {
+        /// Its number.
+        pid: i32,
+        /// When it started, in clock ticks since boot.
+        start: u64,
+    },
 }
 
 /// What becomes of a pin.
@@ -45,7 +61,8 @@ enum Verdict {
 impl Registry {
     /// Releases a container: its member goes, and its pin if nothing else holds the namespace. `holder` is the
     /// path in the container's own configuration where that can still be read. Releasing what is not there is
-    /// no error. With its sandbox a pod ends, whatever its engine has still to take away.
+    /// no error; while the recorded process lives nothing is. With its sandbox a pod ends, whatever its engine has still to
+    /// take away.
     ///
     /// Unmounting waits for the kernel, and a hundred containers may end at once: so it is done between two turns
     /// with the lock, on a mount that was taken hold of under it.
@@ -58,16 +75,20 @@ impl Registry {
         id: &ContainerId,
         holder: Option<&Path>,
         deadline: Deadline,
-    ) -> Result<(), Error> {
-        let Some(record) = self.store.record(id)? else { return Ok(()) };
+    ) -> Result<Released, Error> {
+        let Some(record) = self.store.record(id)? else { return Ok(Released::Done) };
+        // Most have ended by then, and the boot need not be looked at.
+        if is_running(record.pid, record.pid_start) && record.is_running(&this_boot()?) {
+            return Ok(Released::Lives { pid: record.pid, start: record.pid_start });
+        }
         let netns = record.netns().filter(|ns| !ns.host).map(|ns| ns.id.ino);
         let held = netns.map(|ino| self.begin_to_go(&lock, ino, &record, holder)).transpose()?.flatten();
         self.store.remove(&lock, id)?;
-        let (Some(ino), Some(held)) = (netns, held) else { return Ok(()) };
+        let (Some(ino), Some(held)) = (netns, held) else { return Ok(Released::Done) };
         drop(lock);
         held.unmount()?;
         let lock = self.store.lock(deadline)?;
-        self.finish(&lock, ino)
+        self.finish(&lock, ino).map(|()| Released::Done)
     }
 
     /// First part of a release: the member goes, and where its namespace is to go too, the entry is moved aside.
@@ -79,7 +100,8 @@ impl Registry {
         holder: Option<&Path>,
     ) -> Result<Option<HeldPin>, Error> {
         self.store.leave(lock, ino, &record.id)?;
-        let holders = if record.kind == Kind::Sandbox { Holders::Over } else { Holders::Known(holder) };
+        let holders =
+            if record.kind == Kind::Sandbox { Holders::Over } else { Holders::Known(holder, Ask::Patiently) };
         match self.judge(lock, ino, holders)? {
             Verdict::Stays => Ok(None),
             Verdict::Goes { pin: Some((dir, name, id)) } => {
@@ -129,7 +151,8 @@ impl Registry {
         // Start elsewhere each time, so that long-held pins do not hide the others.
         let start = if idle.is_empty() { 0 } else { turn % idle.len() };
         for ino in idle.iter().cycle().skip(start).take(SWEEP.min(idle.len())) {
-            failures.note(self.settle(lock, *ino).map(drop));
+            // One that a dead file system holds is reconcile's to wait for.
+            failures.note(self.settle_by(lock, *ino, Ask::Quickly).map(drop));
         }
         // Those were made without the hook, and it will not be called at their end either.
         let adopted = failures.value(self.store.adopted());
@@ -160,7 +183,7 @@ impl Registry {
         ino: u64,
         meant: impl Fn(&Record) -> bool,
     ) -> Result<(), Error> {
-        let boot = boot_id().map_err(Step::BootId.on("/proc/sys/kernel/random/boot_id"))?;
+        let boot = this_boot()?;
         for member in self.store.members(ino)? {
             if let Ok(Some(record)) = self.store.record(&member)
                 && meant(&record)
@@ -178,7 +201,11 @@ impl Registry {
     /// # Errors
     /// When the pin or its entry cannot be removed.
     pub fn settle(&self, lock: &Lock, ino: u64) -> Result<bool, Error> {
-        match self.judge(lock, ino, Holders::Known(None))? {
+        self.settle_by(lock, ino, Ask::Patiently)
+    }
+
+    fn settle_by(&self, lock: &Lock, ino: u64, ask: Ask) -> Result<bool, Error> {
+        match self.judge(lock, ino, Holders::Known(None, ask))? {
             Verdict::Stays => Ok(false),
             Verdict::Goes { pin } => {
                 if let Some((dir, name, id)) = pin {
@@ -198,10 +225,10 @@ impl Registry {
         let Some(name) = self.store.pin_name(ino)? else { return Ok(Verdict::Goes { pin: None }) };
         let Some(dir) = NetnsDir::open(&self.netns_dir)? else { return Ok(Verdict::Goes { pin: None }) };
         let Some(id) = self.pin_id(&dir, &name, ino)? else { return Ok(Verdict::Goes { pin: None }) };
-        if let Holders::Known(other) = holders {
+        if let Holders::Known(other, ask) = holders {
             let known = self.store.holder(ino)?;
             let mut paths = other.into_iter().chain(known.as_deref());
-            if paths.any(|path| holds(path, id) && !is_same_place(path, &dir, &name)) {
+            if paths.any(|path| is_held(path, id, ask) && !is_same_place(path, &dir, &name)) {
                 self.store.set_idle(lock, ino, true)?;
                 return Ok(Verdict::Stays);
             }
@@ -230,7 +257,20 @@ pub(crate) fn nsfs() -> Option<u64> {
     NamespaceId::at(CWD, "/proc/self/ns/net").ok().map(|id| id.dev)
 }
 
-/// Whether the namespace is found at `path`.
+/// Whether the namespace is found at `path`, or may be.
 pub(crate) fn holds(path: &Path, id: NamespaceId) -> bool {
-    NamespaceId::at(CWD, path).is_ok_and(|found| found == id)
+    is_held(path, id, Ask::Patiently)
+}
+
+fn is_held(path: &Path, id: NamespaceId, ask: Ask) -> bool {
+    match look(path, ask) {
+        Seen::Inode(found) => found == id,
+        Seen::Nothing => false,
+        // A pin that stays too long does less harm than one that goes too early.
+        Seen::Silence => true,
+    }
+}
+
+fn this_boot() -> Result<String, Error> {
+    boot_id().map_err(Step::BootId.on("/proc/sys/kernel/random/boot_id"))
 }

@@ -6,6 +6,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Step};
 use crate::host::Host;
 use crate::identity::{Disk, Identity, Kind, identify};
+use crate::look::{Ask, Seen, look};
 use crate::namespace::{NamespaceId, NamespaceKind};
 use crate::naming::{PinName, Template, candidates};
 use crate::observe::{Subject, holder, observe};
@@ -114,8 +115,7 @@ impl Registry {
         let (record, netns) = observe(subject, &process, adoption.host)?;
         let deadline = Deadline::after(adoption.patience);
         let lock = self.store.lock(deadline)?;
-        // A process that lives now has a poststop to come, which waits for the lock; one that has ended may have had it.
-        if !process.is_alive() || self.is_recorded(&id, adoption.boot_id) {
+        if self.is_recorded(&id, adoption.boot_id) {
             return Ok(false);
         }
         let registration = Registration { record, netns, candidates, holder };
@@ -185,6 +185,9 @@ pub(super) fn reservation(ready: &Ready, adoption: &Adoption<'_>) -> Result<Opti
 fn open_netns(path: &Path) -> Result<Option<(rustix::fd::OwnedFd, NamespaceId)>, Error> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let fail = || Step::OpenNamespace.on(path.display().to_string());
+    if look(path, Ask::Patiently) == Seen::Silence {
+        return Err(fail()(rustix::io::Errno::TIMEDOUT));
+    }
     let fd = match fs::openat(CWD, path, flags, Mode::empty()) {
         Ok(fd) => fd,
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(None),

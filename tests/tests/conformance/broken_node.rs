@@ -5,11 +5,13 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use porthole_tests::bundle::containerd_annotations;
 use porthole_tests::pod::EnginePin;
-use porthole_tests::{Bundle, Container, Node, Runtime, leaks, on_every_runtime, tools};
+use porthole_tests::process::wait_until;
+use porthole_tests::{Bundle, Container, HookRun, Node, Runtime, Sandbox, leaks, on_every_runtime, tools};
 use rustix::fs::{FlockOperation, flock};
 
 /// A container hooked at the two stages at which something is made or taken away.
@@ -186,6 +188,35 @@ fn lock_is_held_past_the_deadline(node: &Node, runtime: Runtime) {
     node.expect_silence("a release once the lock is free");
 }
 
+fn the_pin_directory_is_locked_by_a_user(node: &Node, runtime: Runtime) {
+    warm_up(node, runtime);
+    node.unmount_all(node.netns_dir());
+    let mut flock = Command::new("setpriv");
+    flock.args(["--reuid", "1234", "--regid", "567", "--clear-groups", "flock", "-F"]).arg(node.netns_dir());
+    let mut user = flock.args(["sleep", "100000"]).spawn().unwrap();
+    let is_locked = || {
+        let dir = File::open(node.netns_dir()).unwrap();
+        rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive).is_err()
+    };
+    wait_until("the user's lock", is_locked);
+    let bundle = web_0(node);
+    bundle.write();
+    let sandbox = Sandbox::start();
+    let run = HookRun::with_state("createRuntime", &bundle.state(Some(sandbox.pid()))).run();
+    run.expect_success();
+    assert!(run.took < Duration::from_millis(500), "{:?}", run.took);
+    assert_eq!(node.pin("web-0"), Some(sandbox.netns()));
+    sandbox.end();
+    HookRun::with_state("poststop", &bundle.state(None)).run().expect_success();
+    node.unmount_all(node.netns_dir());
+    let container = Container::run(runtime, &web_0(node));
+    assert_eq!(node.pins(), ["web-0"]);
+    container.delete();
+    user.kill().unwrap();
+    user.wait().unwrap();
+    node.expect_silence("a directory that a user has locked");
+}
+
 fn lock_is_held_for_a_moment(node: &Node, runtime: Runtime) {
     warm_up(node, runtime);
     let held = File::open(node.run_dir().join("lock")).unwrap();
@@ -271,6 +302,7 @@ on_every_runtime!(
     every_name_is_taken,
     pin_taken_away_and_its_name_given_to_another,
     lock_is_held_past_the_deadline,
+    the_pin_directory_is_locked_by_a_user,
     lock_is_held_for_a_moment,
     lock_held_at_the_end_is_mended_by_reconcile,
     failure_stops_the_container_of_those_who_want_it,

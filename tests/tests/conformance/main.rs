@@ -7,6 +7,7 @@
 
 mod broken_node;
 mod bundles;
+mod hangs;
 mod lifecycle;
 mod long;
 mod names;

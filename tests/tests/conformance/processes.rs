@@ -130,6 +130,83 @@ fn id_used_again_after_an_end_nobody_told_of(node: &Node) {
     node.expect_silence("an id used twice");
 }
 
+fn poststop_of_another_life_releases_nothing(node: &Node) {
+    // Of an earlier container of the id whose own poststop comes late, or of one under another root of the runtime.
+    let bundle = web_0(node);
+    let first = Sandbox::start();
+    call("createRuntime", &bundle.state(Some(first.pid())));
+    let record = node.record(&bundle.id);
+    for pid in [None, Some(0), Some(dead_pid()), Some(first.pid())] {
+        let run = HookRun::with_state("poststop", &bundle.state(pid)).run();
+        run.expect_success();
+        assert!(run.took < std::time::Duration::from_millis(700), "{:?}", run.took);
+        node.expect_one_line(&[&bundle.id, "poststop", &first.pid().to_string(), "nothing is released"]);
+        assert_eq!((node.pin("web-0"), node.record(&bundle.id)), (Some(first.netns()), record.clone()));
+    }
+    first.end();
+    call("poststop", &bundle.state(None));
+    nothing_is_registered(node);
+    node.expect_silence("the end of the recorded one");
+}
+
+fn of_two_containers_of_one_id_the_first_stays_recorded(node: &Node) {
+    let bundle = web_0(node);
+    let (first, second) = (Sandbox::start(), Sandbox::start());
+    call("createRuntime", &bundle.state(Some(first.pid())));
+    let record = node.record(&bundle.id);
+    for stage in ["createRuntime", "prestart", "poststart"] {
+        call(stage, &bundle.state(Some(second.pid())));
+        node.expect_one_line(&[&bundle.id, stage, &first.pid().to_string(), "lives", "--root"]);
+        assert_eq!((node.pin("web-0"), node.record(&bundle.id)), (Some(first.netns()), record.clone()));
+        assert_eq!(node.pins(), ["web-0"]);
+    }
+    assert!(tools::reconcile().is_empty());
+    first.end();
+    call("poststop", &bundle.state(None));
+    nothing_is_registered(node);
+    call("createRuntime", &bundle.state(Some(second.pid())));
+    assert_eq!(node.pin("web-0"), Some(second.netns()));
+    second.end();
+    call("poststop", &bundle.state(None));
+    nothing_is_registered(node);
+    node.expect_silence("one after the other");
+}
+
+fn a_process_that_takes_a_moment_to_end_is_released(node: &Node) {
+    let bundle = web_0(node);
+    let sandbox = Sandbox::start();
+    call("createRuntime", &bundle.state(Some(sandbox.pid())));
+    let ending = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(40));
+        sandbox.end();
+    });
+    call("poststop", &bundle.state(None));
+    ending.join().unwrap();
+    nothing_is_registered(node);
+    node.expect_silence("a process that was ending");
+}
+
+fn a_process_that_dies_while_the_lock_is_waited_for_is_not_registered(node: &Node) {
+    let bundle = web_0(node);
+    call("poststop", &bundle.state(None));
+    let warm = Sandbox::start();
+    call("createRuntime", &bundle.state(Some(warm.pid())));
+    warm.end();
+    call("poststop", &bundle.state(None));
+    let held = std::fs::File::open(node.run_dir().join("lock")).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let sandbox = Sandbox::start();
+    let state = bundle.state(Some(sandbox.pid()));
+    std::thread::scope(|scope| {
+        scope.spawn(|| call("createRuntime", &state));
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        sandbox.end();
+        drop(held);
+    });
+    node.expect_one_line(&[&bundle.id, "createRuntime", "is gone"]);
+    nothing_is_registered(node);
+}
+
 fn release_of_what_was_never_there(node: &Node) {
     call("poststop", &web_0(node).state(None));
     nothing_is_registered(node);
@@ -148,6 +225,7 @@ fn hook_in_another_mount_namespace_pins_in_that_of_pid_1(node: &Node) {
     let lines = node.log();
     assert_eq!(record["pin"].is_null(), !pinned, "the record says what is the case: {record}");
     assert!(pinned || lines.len() == 1, "pinned where people look, or said so: {lines:?}");
+    sandbox.end();
     call("poststop", &bundle.state(None));
     nothing_is_registered(node);
 }
@@ -161,6 +239,10 @@ on_a_node!(requires(root, ip, unshare):
     pid_reused_before_poststart,
     pid_reused_before_reconcile,
     id_used_again_after_an_end_nobody_told_of,
+    poststop_of_another_life_releases_nothing,
+    of_two_containers_of_one_id_the_first_stays_recorded,
+    a_process_that_takes_a_moment_to_end_is_released,
+    a_process_that_dies_while_the_lock_is_waited_for_is_not_registered,
     release_of_what_was_never_there,
     hook_in_another_mount_namespace_pins_in_that_of_pid_1,
 );

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use porthole_tests::process::wait_until;
 use porthole_tests::runtime::PoststopPid;
 use porthole_tests::{Bundle, Container, Node, Runtime, on_every_runtime, tools};
 use serde_json::Value;
@@ -46,6 +47,32 @@ fn poststart_is_called_when_the_table_says(node: &Node, runtime: Runtime) {
     assert_eq!(stage("started"), "poststart");
     container.delete();
     node.expect_silence("all stages");
+}
+
+fn poststop_of_the_life_before_leaves_the_next_one_registered(node: &Node, runtime: Runtime) {
+    // Of the first life a slow hook of the site runs at poststop, before ours; meanwhile the id lives again.
+    let slow = node.scratch().join("slow");
+    let script = format!("test -e {0} || {{ touch {0}; sleep 1.5; }}", slow.display());
+    let bundle = Bundle::new(node).around("poststop", &script, "true");
+    let first = Container::run(runtime, &bundle);
+    first.kill();
+    first.wait_stopped();
+    std::thread::scope(|scope| {
+        let deleting = scope.spawn(|| first.delete());
+        wait_until("the slow hook", || slow.exists());
+        let again = runtime.create(&bundle.id, &bundle.dir);
+        let registered = again.status.success();
+        deleting.join().unwrap();
+        // Some keep the id until the hooks are through.
+        assert_eq!(node.records().len(), usize::from(registered), "{again:?}");
+        assert_eq!(node.pins().len(), usize::from(registered));
+        let lines = node.log();
+        assert_eq!(lines.len(), usize::from(registered), "{lines:?}");
+        assert!(lines.iter().all(|line| line.contains("nothing is released")), "{lines:?}");
+    });
+    let _ = runtime.delete(&bundle.id);
+    assert_eq!((node.records().len(), node.pins().len()), (0, 0));
+    node.expect_silence("the end of the second life");
 }
 
 fn failed_create_is_cleaned_up_by_poststop_or_reconcile(node: &Node, runtime: Runtime) {
@@ -104,6 +131,7 @@ fn killed_behind_the_runtimes_back_is_released_by_reconcile(node: &Node, runtime
 on_every_runtime!(
     poststart_is_called_when_the_table_says,
     poststop_says_of_the_pid_what_the_table_says,
+    poststop_of_the_life_before_leaves_the_next_one_registered,
     failed_create_is_cleaned_up_by_poststop_or_reconcile,
     command_that_does_not_exist_leaves_nothing,
     bundle_gone_before_delete_leaves_nothing,

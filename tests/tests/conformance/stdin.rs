@@ -60,8 +60,8 @@ fn stdin_nests_too_deep(node: &Node) {
 
 fn id_is_hostile(node: &Node) {
     let ids = ["", ".", "..", "../x", "a/b", "a\nb", "a\0b", "\u{1b}[2J", "-rf", &"x".repeat(5000), "é"];
-    let sandbox = Sandbox::start();
     for id in ids {
+        let sandbox = Sandbox::start();
         let bundle = web_0(node);
         let mut state = bundle.state(Some(sandbox.pid()));
         state["id"] = json!(id);
@@ -72,6 +72,7 @@ fn id_is_hostile(node: &Node) {
             assert!(lines[0].contains("id"), "{lines:?}");
         } else {
             assert_eq!(lines.len(), 0, "{id:?}: {lines:?}");
+            sandbox.end();
             HookRun::with_state("poststop", &state).run().expect_success();
         }
         assert_eq!((node.records().len(), node.pins().len()), (0, 0), "{id:?}");

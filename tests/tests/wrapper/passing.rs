@@ -59,6 +59,8 @@ fn everything_passes_as_it_is(node: &Node) {
         ("exec 5</dev/null 7>/mnt/seven 9<>/mnt/nine; umask 027", &["-i", "--default-signal=PIPE"]),
         ("umask 0; ulimit -n 77; ulimit -c 0", &["-i", "--ignore-signal=PIPE,HUP,ABRT,SEGV,BUS"]),
         ("exec 3</dev/null", &["-i", "--block-signal=USR1,TERM,SEGV,PIPE,ALRM", "--ignore-signal=CHLD"]),
+        // As crun has it for what it starts.
+        ("ulimit -f 1000", &["-i", "--block-signal", "--ignore-signal"]),
         // With nothing at 0, 1 and 2 the first files that are opened get there.
         ("exec </dev/null >&- 2>&-", &["-i"]),
         ("exec <&- >&- 2>&-", &["-i"]),

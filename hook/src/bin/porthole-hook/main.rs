@@ -18,8 +18,8 @@ use invocation::Invocation;
 use porthole_hook::log::{self, Log};
 use porthole_hook::sys;
 use porthole_registry::config::{Config, OnError};
-use porthole_registry::deadline::Deadline;
 use rustix::fs::Mode;
+use watchdog::{Clock, Step};
 
 /// Where failures are told.
 const LOG: Log = Log::of("porthole-hook");
@@ -32,19 +32,19 @@ porthole_hook::start!(run);
 
 /// Runs the hook.
 fn run() -> u8 {
+    watchdog::catch_crashes();
+    let clock = Clock::start();
     // Some runtimes call hooks with umask 0, some sites set 077: the modes below are meant as they are written.
     rustix::process::umask(Mode::from_raw_mode(0o022));
-    watchdog::catch_crashes();
     match Invocation::parse(sys::arguments().into_iter().skip(1)) {
         Ok(Invocation::Version) => {
             log::to_stdout(concat!("porthole-hook ", env!("CARGO_PKG_VERSION"), "\n"));
             DONE
         }
         Ok(Invocation::Stage { stage, config }) => {
+            watchdog::at(Step::Config);
             let (config, problems) = Config::load(config.as_deref());
-            watchdog::arm(&config);
-            // What can be ended in order ends a little before the watchdog bites.
-            let deadline = Deadline::after(config.deadline * 9 / 10);
+            let deadline = clock.set(&config);
             for problem in problems {
                 LOG.line(&format!("configuration: {problem}; its default is used"));
             }
@@ -53,7 +53,7 @@ fn run() -> u8 {
         }
         Err(failure) => {
             // The runtime may be writing the state still, and would die of SIGPIPE.
-            input::drain(Deadline::after(Config::default().deadline));
+            input::drain(clock.set(&Config::default()));
             verdict(Err(vec![failure]), OnError::Ignore)
         }
     }

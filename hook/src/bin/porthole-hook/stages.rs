@@ -16,8 +16,12 @@ use porthole_registry::record::Record;
 use porthole_registry::registration::{Registration, Registry};
 use porthole_registry::stage::Stage;
 use porthole_registry::store::Store;
-use porthole_registry::{Error, Lock};
+use porthole_registry::{Error, Lock, Released};
 use std::path::Path;
+use std::time::Duration;
+
+/// What a process that has been killed may need to end.
+const DYING: Duration = Duration::from_millis(100);
 
 /// Runs one stage.
 ///
@@ -191,14 +195,34 @@ impl Call<'_> {
         }
         let store = Store::open(&self.config.run_dir).map_err(|error| self.failure(&error))?;
         let Some(store) = store else { return Ok(()) };
-        self.change(Ok(store), |registry, lock| {
+        let registry = self.registry(store);
+        let release = |lock| registry.release(lock, &self.id, holder.as_deref(), self.deadline);
+        let mut released = self.locked(&registry, |lock| {
             // Here, where no container waits for its start. What goes wrong with other pods' pins is told, and is no
             // failure of this container.
             if let Err(error) = registry.sweep(&lock, usize::try_from(std::process::id()).unwrap_or(0)) {
                 LOG.line(&Failure::of("sweep of idle pins".to_owned(), &error).to_string());
             }
-            registry.release(lock, &self.id, holder.as_deref(), self.deadline)
-        })
+            release(lock)
+        })?;
+        if let Released::Lives { pid, start } = released
+            && let Ok(process) = Process::open_recorded(pid, start)
+            && process.ends_by(self.deadline.or(Deadline::after(DYING)))
+        {
+            released = self.locked(&registry, release)?;
+        }
+        if let Released::Lives { pid, .. } = released {
+            LOG.line(&format!(
+                "{}: process {pid} of its record lives: nothing is released; this was the end of an earlier container of \
+                 the id, or of one in another engine or under another `--root`",
+                self.subject
+            ));
+        }
+        Ok(())
+    }
+
+    fn registry(&self, store: Store) -> Registry {
+        Registry::new(store, self.config.netns_dir.clone())
     }
 
     fn change(
@@ -206,13 +230,18 @@ impl Call<'_> {
         store: Result<Store, Error>,
         change: impl FnOnce(&Registry, Lock) -> Result<(), Error>,
     ) -> Result<(), Failure> {
-        let apply = || {
-            let registry = Registry::new(store?, self.config.netns_dir.clone());
-            watchdog::at(Step::Lock);
-            let lock = registry.store.lock(self.deadline)?;
-            watchdog::at(Step::Apply);
-            change(&registry, lock)
-        };
-        apply().map_err(|error| self.failure(&error))
+        let registry = self.registry(store.map_err(|error| self.failure(&error))?);
+        self.locked(&registry, |lock| change(&registry, lock))
+    }
+
+    fn locked<T>(
+        &self,
+        registry: &Registry,
+        work: impl FnOnce(Lock) -> Result<T, Error>,
+    ) -> Result<T, Failure> {
+        watchdog::at(Step::Lock);
+        let lock = registry.store.lock(self.deadline).map_err(|error| self.failure(&error))?;
+        watchdog::at(Step::Apply);
+        work(lock).map_err(|error| self.failure(&error))
     }
 }

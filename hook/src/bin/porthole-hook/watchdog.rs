@@ -1,14 +1,19 @@
 //! The last resort: whatever the hook hangs in or trips over, it ends in time, with status 0 and a line in the log.
 //!
 //! A system call that does not return (a dead file system) cannot be polled with a deadline, and a panic or a stack
-//! overflow would end in SIGABRT. Handlers here call nothing that allocates or locks.
+//! overflow would end in SIGABRT. What runs then calls nothing that allocates, locks or waits.
 
 use crate::LOG;
 use porthole_hook::log::Line;
 use porthole_hook::sys;
 use porthole_registry::config::{Config, OnError};
+use porthole_registry::deadline::Deadline;
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
 
+/// Of the thread that waits: enough for one line.
+const STACK: usize = 64 << 10;
 const LONGEST_ID: usize = 256;
 
 static STATUS: AtomicI32 = AtomicI32::new(0);
@@ -20,6 +25,8 @@ static ID_LENGTH: AtomicUsize = AtomicUsize::new(0);
 /// What the hook is at, for the line that tells where it stopped.
 #[derive(Clone, Copy)]
 pub(crate) enum Step {
+    /// Reading the hook's own configuration.
+    Config,
     /// Reading standard input.
     State,
     /// Looking at the container's process and configuration.
@@ -33,9 +40,10 @@ pub(crate) enum Step {
 impl Step {
     const fn text(step: u8) -> &'static str {
         match step {
-            0 => "reading the OCI state from stdin",
-            1 => "looking at the container's process and configuration",
-            2 => "waiting for the registry's lock",
+            0 => "reading its configuration",
+            1 => "reading the OCI state from stdin",
+            2 => "looking at the container's process and configuration",
+            3 => "waiting for the registry's lock",
             _ => "changing the registry",
         }
     }
@@ -54,18 +62,59 @@ pub(crate) fn container(id: &str) {
     ID_LENGTH.store(id.len().min(LONGEST_ID), Ordering::Release);
 }
 
-/// Starts the clock. The work has deadlines of its own; this one comes a little later, for when they do not work.
-pub(crate) fn arm(config: &Config) {
-    STATUS.store(i32::from(config.on_error == OnError::Fail), Ordering::Relaxed);
-    let ms = u64::try_from(config.deadline.as_millis()).unwrap_or(1000);
-    DEADLINE_MS.store(ms, Ordering::Relaxed);
-    // Without a timer the runtime's own timeout is what is left.
-    drop(sys::on_signal(libc::SIGALRM, out_of_time).and_then(|()| sys::alarm(ms)));
+/// The clock of one run. It counts from the start of the program.
+pub(crate) struct Clock {
+    start: Instant,
+    /// What waits for the deadline.
+    thread: Option<Thread>,
+}
+
+impl Clock {
+    /// Starts it with the usual deadline, before anything that can wait.
+    ///
+    /// What waits for it is a thread. While a system call waits for a file system that does not answer, no handler of a
+    /// signal runs; but a thread that ends the process ends such a wait too.
+    pub(crate) fn start() -> Self {
+        let start = Instant::now();
+        let ms = milliseconds(&Config::default());
+        DEADLINE_MS.store(ms, Ordering::Relaxed);
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || wait(start));
+        // Where no thread is to be had the runtime's own timeout is what is left.
+        Self { start, thread: thread.ok().map(|handle| handle.thread().clone()) }
+    }
+
+    /// Goes by the configuration from now on. The work has deadlines of its own, a little earlier than this one, which is
+    /// for when they do not work.
+    pub(crate) fn set(&self, config: &Config) -> Deadline {
+        STATUS.store(i32::from(config.on_error == OnError::Fail), Ordering::Relaxed);
+        let ms = milliseconds(config);
+        if DEADLINE_MS.swap(ms, Ordering::Relaxed) != ms {
+            self.thread.as_ref().map(Thread::unpark);
+        }
+        Deadline::at(self.start + config.deadline * 9 / 10)
+    }
+}
+
+fn milliseconds(config: &Config) -> u64 {
+    u64::try_from(config.deadline.as_millis()).unwrap_or(1000)
+}
+
+fn left(start: Instant) -> Duration {
+    Duration::from_millis(DEADLINE_MS.load(Ordering::Relaxed)).saturating_sub(start.elapsed())
+}
+
+fn wait(start: Instant) {
+    while !left(start).is_zero() {
+        std::thread::park_timeout(left(start));
+    }
+    out_of_time()
 }
 
 /// Turns a panic, an abort and a stack overflow into a line and an exit.
 pub(crate) fn catch_crashes() {
+    // What kills a writer by default is an error of its write here: no reader, RLIMIT_FSIZE.
     sys::ignore(libc::SIGPIPE);
+    sys::ignore(libc::SIGXFSZ);
     sys::use_alternate_stack();
     std::panic::set_hook(Box::new(|panic| {
         let mut line = begin();
@@ -85,18 +134,18 @@ pub(crate) fn catch_crashes() {
         }
         end(&mut line);
     }));
-    for signal in [libc::SIGABRT, libc::SIGSEGV, libc::SIGBUS] {
+    for signal in sys::CRASHES {
         drop(sys::on_signal(signal, crashed));
     }
 }
 
-extern "C" fn out_of_time(_: i32) {
+fn out_of_time() -> ! {
     let mut line = begin();
     line.push(b"not done within ");
     line.push_number(DEADLINE_MS.load(Ordering::Relaxed));
     line.push(b" ms, given up while ");
     line.push(Step::text(STEP.load(Ordering::Relaxed)).as_bytes());
-    end(&mut line);
+    end(&mut line)
 }
 
 extern "C" fn crashed(_: i32) {

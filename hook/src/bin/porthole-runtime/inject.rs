@@ -60,7 +60,13 @@ fn replace(
 ) -> std::result::Result<(), (&'static str, Errno)> {
     let temporary = format!(".{}.porthole-{}", name.display(), std::process::id());
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let new = openat(dir, &temporary, flags, Mode::RUSR | Mode::WUSR).map_err(|e| ("create a file", e))?;
+    let create = || openat(dir, &temporary, flags, Mode::RUSR | Mode::WUSR);
+    let new = match create() {
+        // Left by one that was killed and had this number.
+        Err(Errno::EXIST) => unlinkat(dir, &temporary, AtFlags::empty()).and_then(|()| create()),
+        created => created,
+    };
+    let new = new.map_err(|e| ("create a file", e))?;
     let done = fill(new, old, text).map_err(|e| ("write a file", e)).and_then(|()| {
         renameat(dir, &temporary, dir, name).map_err(|e| ("rename a file", e)) // COMMIT
     });

@@ -17,9 +17,11 @@ pub(crate) fn arm() {
         let place = panic.location().map_or(("an unknown place", 0), |place| (place.file(), place.line()));
         go_on(b"internal error", Some(place))
     }));
-    for signal in [libc::SIGABRT, libc::SIGSEGV, libc::SIGBUS] {
-        drop(sys::on_crash(signal, crashed));
+    for signal in sys::CRASHES {
+        drop(sys::take_over(signal, Some(crashed)));
     }
+    // RLIMIT_FSIZE: the write fails, and the bundle stays as it is.
+    drop(sys::take_over(libc::SIGXFSZ, None));
 }
 
 extern "C" fn crashed(_: i32) {
