@@ -42,12 +42,14 @@ impl Store {
         Ok(target.and_then(|path| PinName::parse(path.file_name()?.to_str()?).ok()))
     }
 
-    /// The path that keeps the namespace alive beside its members, if one is known.
+    /// The path that keeps the namespace alive beside its members, if one is known. A pod alone outlives its containers:
+    /// a container without one joined a namespace that somebody else keeps for his own ends.
     ///
     /// # Errors
     /// When the entry cannot be read.
     pub fn holder(&self, ino: u64) -> Result<Option<PathBuf>, Error> {
-        self.link(&format!("{PINNED}/{ino}/holder"))
+        let is_a_pods = self.pod(ino)?.is_some();
+        if is_a_pods { self.link(&format!("{PINNED}/{ino}/holder")) } else { Ok(None) }
     }
 
     /// The pod's namespace and name, as `NAMESPACE/NAME`, either of which may be empty.

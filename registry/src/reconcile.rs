@@ -3,6 +3,7 @@
 use crate::container_id::ContainerId;
 use crate::deadline::Deadline;
 use crate::error::Error;
+use crate::identity::Kind;
 use crate::lock::Lock;
 use crate::namespace::NamespaceKind;
 use crate::naming::{Template, candidates};
@@ -122,11 +123,9 @@ impl Registry {
         let mut held = false;
         if let Some(netns) = record.netns().filter(|ns| !ns.host) {
             let others = self.store.members(netns.id.ino)?.iter().any(|member| *member != record.id);
-            held = others
-                || self
-                    .store
-                    .holder(netns.id.ino)?
-                    .is_some_and(|path| crate::release::holds(&path, netns.id));
+            // With its sandbox a pod ends.
+            let holder = if record.kind == Kind::Sandbox { None } else { self.store.holder(netns.id.ino)? };
+            held = others || holder.is_some_and(|path| crate::release::holds(&path, netns.id));
         }
         Ok((Facts { alive: process.is_some(), pinned: self.is_pinned(record)?, held }, process))
     }

@@ -27,7 +27,7 @@ pub struct Registration {
     pub netns: Option<OwnedFd>,
     /// The names for the pin, in order of preference.
     pub candidates: Vec<PinName>,
-    /// The network namespace's path in the container's own configuration.
+    /// The network namespace's path in the container's own configuration. It holds the pin if the container is a pod's.
     pub holder: Option<PathBuf>,
 }
 
@@ -172,8 +172,9 @@ impl Registry {
         let dir = NetnsDir::create(&self.netns_dir, deadline)?;
         let name = self.pin_name_of(lock, &dir, netns, ns, candidates)?;
         let mut failures = Failures::default();
-        // The pin itself is no holder: whoever joins by our own name must not keep it alive for ever.
-        if let Some(holder) = holder.filter(|path| !is_same_place(path, &dir, &name)) {
+        // The pin itself is no holder: a container that joins by our own name does not keep it alive for ever.
+        let holds = |path: &&Path| outlives(record) && !is_same_place(path, &dir, &name);
+        if let Some(holder) = holder.filter(holds) {
             failures.note(self.store.set_holder(lock, ns.ino, holder));
         }
         // The sandbox names the pod, else its first member: a container that joins by a path does not rename it.
@@ -266,6 +267,13 @@ impl Registry {
         }
         Ok(dir.look(name)? == Found::Nothing)
     }
+}
+
+/// Whether the network namespace outlives the container by its engine's will: that of a pod, whose containers come and
+/// go. A sandbox ends with its pod, and a container without a pod with whatever it joined: an operator's `ip netns add`
+/// is no pin of an engine's.
+pub(crate) fn outlives(record: &Record) -> bool {
+    record.kind == Kind::Container && record.pod.is_some()
 }
 
 /// Whether `path` is the pin itself, by whatever name its directory goes (`/var/run` is `/run`).

@@ -14,7 +14,7 @@ use crate::naming::PinName;
 use crate::netns_dir::NetnsDir;
 use crate::pin::{Found, HeldPin};
 use crate::record::Record;
-use crate::registration::{Registry, is_same_place};
+use crate::registration::{Registry, is_same_place, outlives};
 use crate::stage::Stage;
 use rustix::fs::CWD;
 use std::path::Path;
@@ -32,6 +32,16 @@ enum Holders<'a> {
     Known(Option<&'a Path>),
     /// Nothing: the pod has ended. An engine takes the pod's network away after that, and finds no pin of ours in its way.
     Over,
+}
+
+impl<'a> Holders<'a> {
+    /// What is left at a container's end; `path` is that in its own configuration.
+    fn after(record: &Record, path: Option<&'a Path>) -> Self {
+        match record.kind {
+            Kind::Sandbox => Self::Over,
+            Kind::Container => Self::Known(path.filter(|_| outlives(record))),
+        }
+    }
 }
 
 /// What becomes of a pin.
@@ -79,8 +89,7 @@ impl Registry {
         holder: Option<&Path>,
     ) -> Result<Option<HeldPin>, Error> {
         self.store.leave(lock, ino, &record.id)?;
-        let holders = if record.kind == Kind::Sandbox { Holders::Over } else { Holders::Known(holder) };
-        match self.judge(lock, ino, holders)? {
+        match self.judge(lock, ino, Holders::after(record, holder))? {
             Verdict::Stays => Ok(None),
             Verdict::Goes { pin: Some((dir, name, id)) } => {
                 let held = dir.hold(&name, id)?;
@@ -149,7 +158,7 @@ impl Registry {
     pub(crate) fn withdraw(&self, lock: &Lock, record: &Record) -> Result<(), Error> {
         let Some(netns) = record.netns().filter(|ns| !ns.host) else { return Ok(()) };
         self.store.leave(lock, netns.id.ino, &record.id)?;
-        self.settle(lock, netns.id.ino).map(drop)
+        self.settle_with(lock, netns.id.ino, Holders::after(record, None)).map(drop)
     }
 
     /// Releases the members of a namespace whose processes have ended without anybody telling, those of them that are
@@ -178,7 +187,11 @@ impl Registry {
     /// # Errors
     /// When the pin or its entry cannot be removed.
     pub fn settle(&self, lock: &Lock, ino: u64) -> Result<bool, Error> {
-        match self.judge(lock, ino, Holders::Known(None))? {
+        self.settle_with(lock, ino, Holders::Known(None))
+    }
+
+    fn settle_with(&self, lock: &Lock, ino: u64, holders: Holders<'_>) -> Result<bool, Error> {
+        match self.judge(lock, ino, holders)? {
             Verdict::Stays => Ok(false),
             Verdict::Goes { pin } => {
                 if let Some((dir, name, id)) = pin {
