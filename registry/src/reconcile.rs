@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::identity::Kind;
 use crate::lock::Lock;
 use crate::namespace::NamespaceKind;
-use crate::naming::{Template, candidates};
+use crate::naming::Template;
 use crate::process::{Process, ProcessError};
 use crate::record::Record;
 use crate::registration::{Registration, Registry};
@@ -37,6 +37,8 @@ pub enum Action {
     DropMember,
     /// Remove record and pin.
     Release,
+    /// Follow its engine, which calls the container by another name, with record and pin.
+    Rename,
     /// Remove a pin that no record tells of.
     Unpin,
     /// Move a record that cannot be read out of the way.
@@ -54,6 +56,7 @@ impl std::fmt::Display for Action {
             Self::Repin => "repin",
             Self::DropMember => "drop-member",
             Self::Release => "release",
+            Self::Rename => "rename",
             Self::Unpin => "unpin",
             Self::Quarantine => "quarantine",
             Self::CleanUp => "clean-up",
@@ -104,9 +107,11 @@ impl Registry {
         let mut done = Vec::new();
         let mut pass = Pass { registry: self, boot_id, template, patience, done: &mut done };
         pass.records()?;
-        pass.index()?;
+        let records = pass.index()?;
         pass.going()?;
         pass.draft()?;
+        // Last, when the names of what has ended are free.
+        pass.names(records)?;
         Ok(done)
     }
 
@@ -131,20 +136,20 @@ impl Registry {
     }
 }
 
-struct Pass<'a> {
-    registry: &'a Registry,
+pub(crate) struct Pass<'a> {
+    pub(crate) registry: &'a Registry,
     boot_id: &'a str,
-    template: &'a Template,
+    pub(crate) template: &'a Template,
     patience: Duration,
     done: &'a mut Vec<Done>,
 }
 
 impl Pass<'_> {
-    fn lock(&self) -> Result<Lock, Error> {
+    pub(crate) fn lock(&self) -> Result<Lock, Error> {
         self.registry.store.lock(Deadline::after(self.patience))
     }
 
-    fn note(
+    pub(crate) fn note(
         &mut self,
         action: Action,
         subject: impl Into<String>,
@@ -194,7 +199,12 @@ impl Pass<'_> {
                 ("its process has ended; the pod lives on", self.registry.release_at_once(lock, &record))
             }
             Action::Release => ("its process has ended", self.registry.release_at_once(lock, &record)),
-            Action::Keep | Action::Unpin | Action::Quarantine | Action::CleanUp | Action::Adopt => return,
+            Action::Keep
+            | Action::Rename
+            | Action::Unpin
+            | Action::Quarantine
+            | Action::CleanUp
+            | Action::Adopt => return,
         };
         self.note(action, id, why, result);
     }
@@ -210,8 +220,7 @@ impl Pass<'_> {
             net.id = id;
         }
         let holder = self.registry.store.holder(ino)?;
-        let candidates = candidates(self.template, &record.identity(), &record.id);
-        let registration = Registration { record, netns: Some(fd), candidates, holder };
+        let registration = Registration { record, netns: Some(fd), template: self.template, holder };
         self.registry.register(lock, registration, Deadline::after(self.patience))
     }
 
@@ -224,11 +233,12 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Members without a record, and pins without a member.
-    fn index(&mut self) -> Result<(), Error> {
+    /// Members without a record, and pins without a member. Returns the records.
+    fn index(&mut self) -> Result<Vec<Record>, Error> {
         let store = &self.registry.store;
-        let recorded: HashSet<ContainerId> =
-            store.records()?.into_iter().filter_map(|(_, record)| Some(record.ok()?.id)).collect();
+        let records: Vec<Record> =
+            store.records()?.into_iter().filter_map(|(_, record)| record.ok()).collect();
+        let recorded: HashSet<&ContainerId> = records.iter().map(|record| &record.id).collect();
         for ino in store.pinned()? {
             let members = store.members(ino)?;
             if !members.is_empty() && members.iter().all(|member| recorded.contains(member)) {
@@ -248,7 +258,7 @@ impl Pass<'_> {
                 Err(error) => self.note(Action::Unpin, name, "", Err(error)),
             }
         }
-        Ok(())
+        Ok(records)
     }
 
     /// Pins that were on their way out when the hook that removed them was killed.

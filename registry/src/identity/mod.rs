@@ -5,6 +5,7 @@
 
 mod containerd;
 mod crio;
+mod current;
 mod docker;
 mod files;
 mod nerdctl;
@@ -18,6 +19,7 @@ use crate::container_id::ContainerId;
 use crate::oci::{Spec, State};
 use crate::text::clean;
 
+pub use current::CurrentNames;
 pub use files::{Disk, Files, NoFiles};
 
 /// The software that made the runtime create the container.
