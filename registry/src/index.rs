@@ -44,12 +44,14 @@ impl Store {
         Ok(target.and_then(|path| PinName::parse(path.file_name()?.to_str()?).ok()))
     }
 
-    /// The path that keeps the namespace alive beside its members, if one is known.
+    /// The path that keeps the namespace alive beside its members, if one is known. A pod alone outlives its containers:
+    /// a container without one joined a namespace that somebody else keeps for his own ends.
     ///
     /// # Errors
     /// When the entry cannot be read.
     pub fn holder(&self, ino: u64) -> Result<Option<PathBuf>, Error> {
-        self.link(&format!("{PINNED}/{ino}/holder"))
+        let is_a_pods = self.pod(ino)?.is_some();
+        if is_a_pods { self.link(&format!("{PINNED}/{ino}/holder")) } else { Ok(None) }
     }
 
     /// The pod's namespace and name, as `NAMESPACE/NAME`, either of which may be empty.
@@ -64,7 +66,7 @@ impl Store {
 
     pub(crate) fn set_pod(&self, _lock: &Lock, ino: u64, pod: &PodRef) -> Result<(), Error> {
         let label = format!("{}/{}", pod.namespace.as_deref().unwrap_or_default(), pod.name);
-        self.set_link(ino, "pod", Path::new(&label))
+        self.set_link(PINNED, ino, "pod", Path::new(&label))
     }
 
     fn link(&self, file: &str) -> Result<Option<PathBuf>, Error> {
@@ -78,25 +80,25 @@ impl Store {
     /// Writes down that the namespace is about to be pinned at `pin`: before it is, so that a pin that
     /// nobody knows of never exists.
     pub(crate) fn claim(&self, _lock: &Lock, ino: u64, pin: &Path) -> Result<(), Error> {
-        self.make_entry(ino)?;
-        self.set_link(ino, "name", pin)
+        self.make_entry(PINNED, ino)?;
+        self.set_link(PINNED, ino, "name", pin)
     }
 
     pub(crate) fn set_holder(&self, _lock: &Lock, ino: u64, holder: &Path) -> Result<(), Error> {
-        self.set_link(ino, "holder", holder)
+        self.set_link(PINNED, ino, "holder", holder)
     }
 
-    fn make_entry(&self, ino: u64) -> Result<(), Error> {
-        let entry = format!("netns/{ino}");
+    fn make_entry(&self, shelf: &str, ino: u64) -> Result<(), Error> {
+        let entry = format!("{shelf}/{ino}");
         let make = || fs::mkdirat(self.dir(), &entry, Mode::from_raw_mode(0o755));
-        match self.within(PINNED, make) {
+        match self.within(shelf, make) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
             Err(errno) => Err(Step::Index.on(self.subject(&entry))(errno)),
         }
     }
 
-    fn set_link(&self, ino: u64, link: &str, target: &Path) -> Result<(), Error> {
-        let file = format!("netns/{ino}/{link}");
+    fn set_link(&self, shelf: &str, ino: u64, link: &str, target: &Path) -> Result<(), Error> {
+        let file = format!("{shelf}/{ino}/{link}");
         let made = match fs::symlinkat(target, self.dir(), &file) {
             Err(Errno::EXIST) => gone(fs::unlinkat(self.dir(), &file, AtFlags::empty()))
                 .and_then(|()| fs::symlinkat(target, self.dir(), &file)),
@@ -155,6 +157,20 @@ impl Store {
         self.clear(&format!("{PINNED}/{ino}"))?;
         self.mark(ADOPTED, ino, false)?;
         self.set_idle(lock, ino, false)
+    }
+
+    /// Writes down that a pin of the namespace at `pin` is to go, before there is one: it stays if [`Store::swap_names`]
+    /// makes it the one of the index.
+    pub(crate) fn set_going(&self, _lock: &Lock, ino: u64, pin: &Path) -> Result<(), Error> {
+        self.make_entry(GOING, ino)?;
+        self.set_link(GOING, ino, "name", pin)
+    }
+
+    /// Has the index's name and that of what is going change places, in one step.
+    pub(crate) fn swap_names(&self, _lock: &Lock, ino: u64) -> Result<(), Error> {
+        let (kept, going) = (format!("{PINNED}/{ino}/name"), format!("{GOING}/{ino}/name"));
+        fs::renameat_with(self.dir(), &kept, self.dir(), &going, fs::RenameFlags::EXCHANGE)
+            .map_err(Step::Index.on(self.subject(&going)))
     }
 
     /// Moves the entry out of the index: its pin is about to go.

@@ -34,6 +34,7 @@ pub mod reconcile;
 pub mod record;
 pub mod registration;
 mod release;
+mod rename;
 pub mod stage;
 pub mod store;
 pub mod stray;

@@ -106,6 +106,19 @@ impl NetnsDir {
         }
     }
 
+    /// A descriptor of the namespace at `name` if it is `id`, to pin it elsewhere.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub(crate) fn open_pin(&self, name: &PinName, id: NamespaceId) -> Result<Option<OwnedFd>, Error> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        match fs::openat(self.fd(), name.as_str(), flags, Mode::empty()) {
+            Ok(fd) => Ok((NamespaceId::of(&fd) == Ok(id)).then_some(fd)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(Step::OpenNetnsDir.on(self.subject(name))(errno)),
+        }
+    }
+
     /// The path of the pin, as a person writes it.
     pub fn subject(&self, name: &PinName) -> String {
         self.path().join(name.as_str()).display().to_string()

@@ -159,14 +159,7 @@ impl Process {
 
     /// When it started, by the clock as it is set now, exact to a tick of 10 ms: proc_pid_stat(5), field 22.
     pub fn started_at(&self) -> Option<SystemTime> {
-        let ticks = rustix::param::clock_ticks_per_second();
-        let since_boot = Duration::from_millis(self.start.checked_mul(1000)?.checked_div(ticks)?);
-        let of = |clock| {
-            let time = clock_gettime(clock);
-            Some(Duration::new(u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?))
-        };
-        let boot = of(ClockId::Realtime)?.checked_sub(of(ClockId::Boottime)?)?;
-        UNIX_EPOCH.checked_add(boot)?.checked_add(since_boot)
+        started_at(self.start)
     }
 
     /// A file of its `/proc` directory, whole.
@@ -177,6 +170,18 @@ impl Process {
         let file = fs::openat(&self.dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         bounded::read(&file, bounded::FACTS)
     }
+}
+
+/// So many clock ticks after boot, by the clock as it is set now.
+pub fn started_at(start: u64) -> Option<SystemTime> {
+    let ticks = rustix::param::clock_ticks_per_second();
+    let since_boot = Duration::from_millis(start.checked_mul(1000)?.checked_div(ticks)?);
+    let of = |clock| {
+        let time = clock_gettime(clock);
+        Some(Duration::new(u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?))
+    };
+    let boot = of(ClockId::Realtime)?.checked_sub(of(ClockId::Boottime)?)?;
+    UNIX_EPOCH.checked_add(boot)?.checked_add(since_boot)
 }
 
 /// Whether the process with this number is the one that started at `start`, and runs: one look at proc_pid_stat(5), for

@@ -4,9 +4,10 @@ use crate::container_id::ContainerId;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::host::Host;
+use crate::identity::Kind;
 use crate::lock::Lock;
 use crate::namespace::NamespaceKind;
-use crate::naming::{Template, candidates};
+use crate::naming::Template;
 use crate::process::{Process, ProcessError};
 use crate::record::{NamespaceRecord, Record};
 use crate::registration::{Registration, Registry};
@@ -39,6 +40,8 @@ pub enum Action {
     DropMember,
     /// Remove record and pin.
     Release,
+    /// Follow its engine, which calls the container by another name, with record and pin.
+    Rename,
     /// Remove a pin that no record tells of.
     Unpin,
     /// Move a record that cannot be read, or what else stands in the registry's place, out of the way.
@@ -56,6 +59,7 @@ impl std::fmt::Display for Action {
             Self::Repin => "repin",
             Self::DropMember => "drop-member",
             Self::Release => "release",
+            Self::Rename => "rename",
             Self::Unpin => "unpin",
             Self::Quarantine => "quarantine",
             Self::CleanUp => "clean-up",
@@ -103,8 +107,10 @@ impl Registry {
     ///
     /// Takes the lock for one record at a time, so that hooks get their turn.
     pub fn reconcile(&self, boot_id: &str, template: &Template, patience: Duration) -> Vec<Done> {
-        let mut pass = Pass { registry: self, boot_id, template, patience, done: Vec::new() };
-        for part in [Pass::strays, Pass::records, Pass::index, Pass::going, Pass::draft] {
+        let mut pass =
+            Pass { registry: self, boot_id, template, patience, records: Vec::new(), done: Vec::new() };
+        // Names last, when those of what has ended are free.
+        for part in [Pass::strays, Pass::records, Pass::index, Pass::going, Pass::draft, Pass::names] {
             if let Err(error) = part(&mut pass) {
                 let is_locked = matches!(error, Error::LockTimeout { .. });
                 pass.note(Action::Keep, self.store.path().display().to_string(), "", Err(error));
@@ -130,11 +136,9 @@ impl Registry {
         let mut held = false;
         if let Some(netns) = record.netns().filter(|ns| !ns.host) {
             let others = self.store.members(netns.id.ino)?.iter().any(|member| *member != record.id);
-            held = others
-                || self
-                    .store
-                    .holder(netns.id.ino)?
-                    .is_some_and(|path| crate::release::holds(&path, netns.id));
+            // With its sandbox a pod ends.
+            let holder = if record.kind == Kind::Sandbox { None } else { self.store.holder(netns.id.ino)? };
+            held = others || holder.is_some_and(|path| crate::release::holds(&path, netns.id));
         }
         let pinned = self.is_pinned(record)? && !self.is_unnamed(record)?;
         Ok((Facts { alive: process.is_some(), pinned, held }, process))
@@ -151,20 +155,22 @@ impl Registry {
     }
 }
 
-struct Pass<'a> {
-    registry: &'a Registry,
+pub(crate) struct Pass<'a> {
+    pub(crate) registry: &'a Registry,
     boot_id: &'a str,
-    template: &'a Template,
+    pub(crate) template: &'a Template,
     patience: Duration,
+    /// Those that were there when the index was looked through.
+    pub(crate) records: Vec<Record>,
     done: Vec<Done>,
 }
 
 impl Pass<'_> {
-    fn lock(&self) -> Result<Lock, Error> {
+    pub(crate) fn lock(&self) -> Result<Lock, Error> {
         self.registry.store.lock(Deadline::after(self.patience))
     }
 
-    fn note(
+    pub(crate) fn note(
         &mut self,
         action: Action,
         subject: impl Into<String>,
@@ -245,7 +251,12 @@ impl Pass<'_> {
                 ("its process has ended; the pod lives on", self.registry.release_at_once(lock, &record))
             }
             Action::Release => ("its process has ended", self.registry.release_at_once(lock, &record)),
-            Action::Keep | Action::Unpin | Action::Quarantine | Action::CleanUp | Action::Adopt => return,
+            Action::Keep
+            | Action::Rename
+            | Action::Unpin
+            | Action::Quarantine
+            | Action::CleanUp
+            | Action::Adopt => return,
         };
         self.note(action, id, why, result);
     }
@@ -276,8 +287,7 @@ impl Pass<'_> {
         record.namespaces.insert(NamespaceKind::Net, NamespaceRecord { path, id, host });
         let netns = Some(fd).filter(|_| !host);
         let holder = self.registry.store.holder(ino)?;
-        let candidates = candidates(self.template, &record.identity(), &record.id);
-        let registration = Registration { record, netns, candidates, holder };
+        let registration = Registration { record, netns, template: self.template, holder };
         self.registry.register(lock, registration, Deadline::after(self.patience))
     }
 
@@ -293,8 +303,8 @@ impl Pass<'_> {
     /// Members without a record, and pins without a member.
     fn index(&mut self) -> Result<(), Error> {
         let store = &self.registry.store;
-        let recorded: HashSet<ContainerId> =
-            store.records()?.into_iter().filter_map(|(_, record)| Some(record.ok()?.id)).collect();
+        self.records = store.records()?.into_iter().filter_map(|(_, record)| record.ok()).collect();
+        let recorded: HashSet<ContainerId> = self.records.iter().map(|record| record.id.clone()).collect();
         for ino in store.pinned()? {
             match self.entry(ino, &recorded) {
                 Err(error @ Error::LockTimeout { .. }) => return Err(error),

@@ -11,7 +11,7 @@ use crate::identity::{Engine, Identity, Kind, PodRef};
 use crate::lenient::{Item, Lenient, fields, lenient, required};
 use crate::namespace::{NamespaceId, NamespaceKind};
 use crate::naming::PinName;
-use crate::process::{Process, ProcessError, is_running};
+use crate::process::{Process, ProcessError, is_running, started_at};
 use crate::stage::Stage;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 use serde::{Deserialize, Serialize, Serializer};
@@ -319,6 +319,13 @@ impl Record {
         } else {
             Err(ProcessError::Gone(self.pid))
         }
+    }
+
+    /// When the container was started: RFC 3339, UTC. Of an earlier boot the clock is not known, and when the record was
+    /// made has to do.
+    pub fn started(&self, boot_id: &str) -> String {
+        let at = Some(self.pid_start).filter(|_| self.boot_id == boot_id).and_then(started_at);
+        at.map_or_else(|| self.created.clone(), |at| humantime::format_rfc3339_seconds(at).to_string())
     }
 
     /// Whether the container's process runs, to be shown: true by the time it is read it may not be. What acts on the

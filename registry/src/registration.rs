@@ -3,13 +3,14 @@
 //! Order: index entry, pin, member, record. So at whatever line a process is killed, what exists is named by the index or
 //! by a record, and `reconcile` finishes or undoes it.
 
+use crate::container_id::ContainerId;
 use crate::deadline::Deadline;
 use crate::error::{Error, Failures, Step};
-use crate::identity::{Kind, PodRef};
+use crate::identity::{Identity, Kind};
 use crate::lock::Lock;
 use crate::look::{Ask, Seen, look};
 use crate::namespace::NamespaceId;
-use crate::naming::PinName;
+use crate::naming::{PinName, Template, candidates};
 use crate::netns_dir::NetnsDir;
 use crate::pin::Found;
 use crate::process::ProcessError;
@@ -22,30 +23,32 @@ use std::path::{Path, PathBuf};
 
 /// All that a registration needs, computed before anything is changed.
 #[derive(Debug)]
-pub struct Registration {
+pub struct Registration<'a> {
     /// The record to write; its `pin` is filled in when the pin is known.
     pub record: Record,
     /// The network namespace to pin; none where it is the host's or could not be opened.
     pub netns: Option<OwnedFd>,
-    /// The names for the pin, in order of preference.
-    pub candidates: Vec<PinName>,
-    /// The network namespace's path in the container's own configuration.
+    /// How the pin is named.
+    pub template: &'a Template,
+    /// The network namespace's path in the container's own configuration. It holds the pin if the container is a pod's.
     pub holder: Option<PathBuf>,
 }
 
 /// All that the pin of a pod without a process needs.
 #[derive(Debug)]
-pub struct Reservation {
+pub struct Reservation<'a> {
     /// The network namespace.
     pub netns: OwnedFd,
     /// Its identity.
     pub id: NamespaceId,
-    /// The names for the pin, in order of preference.
-    pub candidates: Vec<PinName>,
+    /// How the pin is named.
+    pub template: &'a Template,
+    /// The sandbox's id.
+    pub sandbox: ContainerId,
+    /// The names that its engine gave it.
+    pub identity: Identity,
     /// Where the engine has it pinned: for as long as the namespace is found there, the pin stays.
     pub holder: PathBuf,
-    /// The pod.
-    pub pod: Option<PodRef>,
 }
 
 /// The registry and the directory of its pins.
@@ -54,6 +57,20 @@ pub struct Registry {
     /// Records and index.
     pub store: Store,
     pub(crate) netns_dir: PathBuf,
+}
+
+/// What a pin may be called.
+struct Names<'a> {
+    /// Best first.
+    candidates: Vec<PinName>,
+    /// What decides whether a name that is taken is its owner's still.
+    template: &'a Template,
+}
+
+impl<'a> Names<'a> {
+    fn of(template: &'a Template, identity: &Identity, id: &ContainerId) -> Self {
+        Self { candidates: candidates(template, identity, id), template }
+    }
 }
 
 impl Registry {
@@ -68,8 +85,13 @@ impl Registry {
     /// Why there is no pin, or no record; a record without a pin is complete otherwise. Nothing is left half-made. There is
     /// none for a process that has ended while the lock was waited for: its poststop may have been, or never comes.
     /// And none is displaced while its process lives.
-    pub fn register(&self, lock: &Lock, registration: Registration, deadline: Deadline) -> Result<(), Error> {
-        let Registration { mut record, netns, candidates, holder } = registration;
+    pub fn register(
+        &self,
+        lock: &Lock,
+        registration: Registration<'_>,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
+        let Registration { mut record, netns, template, holder } = registration;
         if !record.is_running(&record.boot_id) {
             return Err(ProcessError::Gone(record.pid).into());
         }
@@ -93,7 +115,8 @@ impl Registry {
         }
         let (pin, unpinned) = match (netns, record.netns().map(|ns| ns.id)) {
             (Some(netns), Some(id)) => {
-                match self.pin(lock, &record, &netns, id, &candidates, holder.as_deref(), deadline) {
+                let names = Names::of(template, &record.identity(), &record.id);
+                match self.pin(lock, &record, &netns, id, &names, holder.as_deref(), deadline) {
                     Ok(name) => (Some(name), None),
                     Err(error) => (None, Some(error)),
                 }
@@ -118,20 +141,20 @@ impl Registry {
     pub fn reserve(
         &self,
         lock: &Lock,
-        reservation: &Reservation,
+        reservation: &Reservation<'_>,
         deadline: Deadline,
     ) -> Result<Option<PinName>, Error> {
-        let Reservation { netns, id, candidates, holder, pod } = reservation;
+        let Reservation { netns, id, template, sandbox, identity, holder } = reservation;
         let dir = NetnsDir::create(&self.netns_dir, deadline)?;
         if let Some(name) = self.store.pin_name(id.ino)?
             && dir.look(&name)? == Found::Inode(*id)
         {
             return Ok(None);
         }
-        let name = self.pin_name_of(lock, &dir, netns, *id, candidates)?;
+        let name = self.pin_name_of(lock, &dir, netns, *id, &Names::of(template, identity, sandbox))?;
         let mut failures = Failures::default();
         failures.note(self.store.set_holder(lock, id.ino, holder));
-        if let Some(pod) = pod {
+        if let Some(pod) = &identity.pod {
             failures.note(self.store.set_pod(lock, id.ino, pod));
         }
         // Without members it is idle, or goes again.
@@ -177,15 +200,16 @@ impl Registry {
         record: &Record,
         netns: &OwnedFd,
         ns: NamespaceId,
-        candidates: &[PinName],
+        names: &Names<'_>,
         holder: Option<&Path>,
         deadline: Deadline,
     ) -> Result<PinName, Error> {
         let dir = NetnsDir::create(&self.netns_dir, deadline)?;
-        let name = self.pin_name_of(lock, &dir, netns, ns, candidates)?;
+        let name = self.pin_name_of(lock, &dir, netns, ns, names)?;
         let mut failures = Failures::default();
-        // The pin itself is no holder: whoever joins by our own name must not keep it alive for ever.
-        if let Some(holder) = holder.filter(|path| !is_same_place(path, &dir, &name)) {
+        // The pin itself is no holder: a container that joins by our own name does not keep it alive for ever.
+        let holds = |path: &&Path| outlives(record) && !is_same_place(path, &dir, &name);
+        if let Some(holder) = holder.filter(holds) {
             failures.note(self.store.set_holder(lock, ns.ino, holder));
         }
         // The sandbox names the pod, else its first member: a container that joins by a path does not rename it.
@@ -216,7 +240,7 @@ impl Registry {
         dir: &NetnsDir,
         netns: &OwnedFd,
         ns: NamespaceId,
-        candidates: &[PinName],
+        names: &Names<'_>,
     ) -> Result<PinName, Error> {
         match self.store.pin_name(ns.ino)? {
             Some(name) if dir.look(&name)? == Found::Inode(ns) => Ok(name),
@@ -226,7 +250,7 @@ impl Registry {
                     dir.unpin(&name, ns)?;
                 }
                 self.store.forget(lock, ns.ino)?;
-                self.pin_anew(lock, dir, netns, ns, candidates)
+                self.pin_anew(lock, dir, netns, ns, names)
             }
         }
     }
@@ -237,11 +261,11 @@ impl Registry {
         dir: &NetnsDir,
         netns: &OwnedFd,
         ns: NamespaceId,
-        candidates: &[PinName],
+        names: &Names<'_>,
     ) -> Result<PinName, Error> {
         self.finish(lock, ns.ino)?;
-        for name in candidates {
-            if !self.is_free(lock, dir, name)? {
+        for name in &names.candidates {
+            if !self.is_free(lock, dir, name, names.template)? {
                 continue;
             }
             self.store.claim(lock, ns.ino, &self.netns_dir.join(name.as_str()))?;
@@ -256,17 +280,26 @@ impl Registry {
             }
         }
         drop(self.store.forget(lock, ns.ino));
-        Err(Error::NamesTaken { names: candidates.iter().map(ToString::to_string).collect() })
+        Err(Error::NamesTaken { names: names.candidates.iter().map(ToString::to_string).collect() })
     }
 
     /// Whether the name can be had. A pod that is made again meets the pin of the one before it where
-    /// nothing told us that it went: that pin gives way.
-    fn is_free(&self, lock: &Lock, dir: &NetnsDir, name: &PinName) -> Result<bool, Error> {
+    /// nothing told us that it went: that pin gives way. One that others are in still, none of which has the name, gets
+    /// another.
+    pub(crate) fn is_free(
+        &self,
+        lock: &Lock,
+        dir: &NetnsDir,
+        name: &PinName,
+        template: &Template,
+    ) -> Result<bool, Error> {
         match dir.look(name)? {
             Found::Nothing => return Ok(true),
             Found::Inode(id) if self.store.pin_name(id.ino)?.as_ref() == Some(name) => {
                 self.drop_ended(lock, id.ino, |_| true)?;
-                self.settle(lock, id.ino)?;
+                if !self.settle(lock, id.ino)? {
+                    self.give_up_name(lock, dir, id.ino, name, template)?;
+                }
             }
             Found::Inode(_) | Found::Bare => {
                 for ino in self.store.going()? {
@@ -278,6 +311,13 @@ impl Registry {
         }
         Ok(dir.look(name)? == Found::Nothing)
     }
+}
+
+/// Whether the network namespace outlives the container by its engine's will: that of a pod, whose containers come and
+/// go. A sandbox ends with its pod, and a container without a pod with whatever it joined: an operator's `ip netns add`
+/// is no pin of an engine's.
+pub(crate) fn outlives(record: &Record) -> bool {
+    record.kind == Kind::Container && record.pod.is_some()
 }
 
 /// Whether `path` is the pin itself, by whatever name its directory goes (`/var/run` is `/run`).

@@ -16,7 +16,7 @@ use crate::netns_dir::NetnsDir;
 use crate::pin::{Found, HeldPin};
 use crate::process::is_running;
 use crate::record::Record;
-use crate::registration::{Registry, is_same_place};
+use crate::registration::{Registry, is_same_place, outlives};
 use crate::stage::Stage;
 use rustix::fs::CWD;
 use std::path::Path;
@@ -48,6 +48,16 @@ pub enum Released {
         /// When it started, in clock ticks since boot.
         start: u64,
     },
+}
+
+impl<'a> Holders<'a> {
+    /// What is left at a container's end; `path` is that in its own configuration.
+    fn after(record: &Record, path: Option<&'a Path>) -> Self {
+        match record.kind {
+            Kind::Sandbox => Self::Over,
+            Kind::Container => Self::Known(path.filter(|_| outlives(record)), Ask::Patiently),
+        }
+    }
 }
 
 /// What becomes of a pin.
@@ -100,9 +110,7 @@ impl Registry {
         holder: Option<&Path>,
     ) -> Result<Option<HeldPin>, Error> {
         self.store.leave(lock, ino, &record.id)?;
-        let holders =
-            if record.kind == Kind::Sandbox { Holders::Over } else { Holders::Known(holder, Ask::Patiently) };
-        match self.judge(lock, ino, holders)? {
+        match self.judge(lock, ino, Holders::after(record, holder))? {
             Verdict::Stays => Ok(None),
             Verdict::Goes { pin: Some((dir, name, id)) } => {
                 let held = dir.hold(&name, id)?;
@@ -172,7 +180,7 @@ impl Registry {
     pub(crate) fn withdraw(&self, lock: &Lock, record: &Record) -> Result<(), Error> {
         let Some(netns) = record.netns().filter(|ns| !ns.host) else { return Ok(()) };
         self.store.leave(lock, netns.id.ino, &record.id)?;
-        self.settle(lock, netns.id.ino).map(drop)
+        self.settle_with(lock, netns.id.ino, Holders::after(record, None)).map(drop)
     }
 
     /// Releases the members of a namespace whose processes have ended without anybody telling, those of them that are
@@ -205,7 +213,11 @@ impl Registry {
     }
 
     fn settle_by(&self, lock: &Lock, ino: u64, ask: Ask) -> Result<bool, Error> {
-        match self.judge(lock, ino, Holders::Known(None, ask))? {
+        self.settle_with(lock, ino, Holders::Known(None, ask))
+    }
+
+    fn settle_with(&self, lock: &Lock, ino: u64, holders: Holders<'_>) -> Result<bool, Error> {
+        match self.judge(lock, ino, holders)? {
             Verdict::Stays => Ok(false),
             Verdict::Goes { pin } => {
                 if let Some((dir, name, id)) = pin {

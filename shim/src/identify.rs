@@ -126,18 +126,18 @@ fn find<'a>(inventory: &'a Inventory, trace: &Trace) -> Result<Found<'a>, Proble
                         || own.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'))
                 })
             };
-            inventory
-                .records()
-                .filter(|(_, record)| within(record))
-                .map(|(pod, record)| (pod, Some(record)))
-                .collect()
+            let found = inventory.records().filter(|(_, record)| within(record));
+            let found: Vec<_> = found.map(|(pod, record)| (pod, Some(record))).collect();
+            inventory.live_of_one_name(&found)
         }
         Trace::Name(name) => match by_interface(inventory, name) {
             found if !found.is_empty() => found,
+            // A record of a container that has ended may have the name of a pin that is another's by now.
             _ => pod(inventory
                 .pods
                 .iter()
-                .find(|pod| pod.pin.as_ref().is_some_and(|pin| pin.as_str() == name))),
+                .filter(|pod| pod.pin.as_ref().is_some_and(|pin| pin.as_str() == name))
+                .max_by_key(|pod| inventory.holds(pod))),
         },
     })
 }

@@ -3,7 +3,7 @@
 use crate::cgroup::{self, Usage};
 use crate::exit::ExitCode;
 use crate::inventory::{Inventory, Pod, host};
-use crate::list::short;
+use crate::list::{age, short};
 use crate::netlink::{self, HostVeth, Link};
 use crate::output::{Format, Page, few, or_dash, print_json};
 use crate::problem::Problem;
@@ -55,6 +55,7 @@ struct Shared {
 #[derive(Serialize)]
 struct Container<'a> {
     running: bool,
+    started: String,
     /// Not `cgroup`: that is a field of the record.
     usage: Option<Usage>,
     #[serde(flatten)]
@@ -138,7 +139,8 @@ fn container<'a>(inventory: &Inventory, record: &'a Record) -> Container<'a> {
     let process = inventory.process(record);
     let cgroup = process.as_ref().and_then(|process| process.read("cgroup").ok());
     let cgroup = cgroup.map(|text| cgroup::usage(&String::from_utf8_lossy(&text)));
-    Container { running: process.is_some(), usage: cgroup, record }
+    let started = record.started(&inventory.boot_id);
+    Container { running: process.is_some(), started, usage: cgroup, record }
 }
 
 fn shared(process: &Process) -> Result<BTreeMap<NamespaceKind, Shared>, Problem> {
@@ -214,7 +216,10 @@ fn write_container(out: &mut Page, container: &Container<'_>) {
     out.line(format_args!("    id        {}", record.id));
     out.line(format_args!("    engine    {}", record.engine));
     let state = if container.running { format!("pid {}", record.pid) } else { "ended".to_owned() };
-    out.line(format_args!("    process   {state}, registered {} by {}", record.created, record.stage));
+    let started = &container.started;
+    let ago = age(started).map(|age| format!(" ({age} ago)")).unwrap_or_default();
+    out.line(format_args!("    process   {state}, started {started}{ago}"));
+    out.line(format_args!("    record    made {} by {}", record.created, record.stage));
     if let Some(image) = &record.image {
         out.line(format_args!("    image     {image}"));
     }

@@ -48,6 +48,9 @@ pub(crate) struct Row<'a> {
     host_network: bool,
     ips: &'a [IpAddr],
     running: bool,
+    /// When the container was started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<&'a Record>,
 }
@@ -137,33 +140,33 @@ impl<'a> Chosen<'a> {
 /// What only the kernel knows of a pod.
 struct Look {
     ips: Vec<IpAddr>,
-    /// Whether each of the chosen containers runs.
-    running: Vec<bool>,
+    /// Of each of the chosen containers, whether it runs, and when it was started.
+    lives: Vec<(bool, String)>,
 }
 
 /// Asks the kernel, for all pods at once.
 fn look(inventory: &Inventory, chosen: &[Chosen<'_>]) -> Vec<Look> {
     let pods: Vec<_> = chosen.iter().map(|chosen| chosen.pod).collect();
-    let running = share::map(chosen, |chosen| {
-        chosen.containers.iter().map(|record| record.is_running(&inventory.boot_id)).collect()
-    });
-    let looks = inventory.addresses(&pods).into_iter().zip(running);
-    looks.map(|(ips, running)| Look { ips, running }).collect()
+    let boot = &inventory.boot_id;
+    let life = |record: &&Record| (record.is_running(boot), record.started(boot));
+    let lives = share::map(chosen, |chosen| chosen.containers.iter().map(life).collect());
+    let looks = inventory.addresses(&pods).into_iter().zip(lives);
+    looks.map(|(ips, lives)| Look { ips, lives }).collect()
 }
 
 fn rows<'a>(chosen: &[Chosen<'a>], looks: &'a [Look]) -> Vec<Row<'a>> {
     let of_one = |(chosen, look): (&Chosen<'a>, &'a Look)| {
-        let row = |record: Option<&'a Record>, running| row(chosen.pod, record, &look.ips, running);
         if chosen.pod.containers.is_empty() {
-            return vec![row(None, false)];
+            return vec![row(chosen.pod, &look.ips, None)];
         }
-        let containers = chosen.containers.iter().zip(&look.running);
-        containers.map(|(record, running)| row(Some(record), *running)).collect()
+        let containers = chosen.containers.iter().zip(&look.lives);
+        containers.map(|(record, life)| row(chosen.pod, &look.ips, Some((*record, life)))).collect()
     };
     chosen.iter().zip(looks).flat_map(of_one).collect()
 }
 
-fn row<'a>(pod: &'a Pod, record: Option<&'a Record>, ips: &'a [IpAddr], running: bool) -> Row<'a> {
+fn row<'a>(pod: &'a Pod, ips: &'a [IpAddr], container: Option<(&'a Record, &(bool, String))>) -> Row<'a> {
+    let record = container.map(|(record, _)| record);
     Row {
         pod: &pod.name,
         namespace: pod.namespace.as_deref(),
@@ -172,7 +175,8 @@ fn row<'a>(pod: &'a Pod, record: Option<&'a Record>, ips: &'a [IpAddr], running:
         netns: pod.netns.map(|id| id.ino),
         host_network: pod.on_host_network,
         ips,
-        running,
+        running: container.is_some_and(|(_, life)| life.0),
+        started: container.map(|(_, life)| life.1.clone()),
         record,
     }
 }
@@ -199,7 +203,7 @@ fn as_table(rows: &[Row<'_>], format: Format, every_kind: bool) -> String {
             or_dash(pid).into(),
             or_dash(netns).into(),
             Cell::phrase(or_dash(Some(few(row.ips, ADDRESSES, ",")))),
-            or_dash(record.and_then(age)).into(),
+            or_dash(row.started.as_deref().and_then(age)).into(),
         ];
         if wide {
             cells.extend([
@@ -223,8 +227,9 @@ fn as_table(rows: &[Row<'_>], format: Format, every_kind: bool) -> String {
     table(&header, &cells.collect::<Vec<_>>())
 }
 
-fn age(record: &Record) -> Option<String> {
-    let since = humantime::parse_rfc3339(&record.created).ok()?;
+/// How long something has been there since this time.
+pub(crate) fn age(since: &str) -> Option<String> {
+    let since = humantime::parse_rfc3339(since).ok()?;
     // A clock that was set back makes it negative: nothing to show then.
     Some(short(SystemTime::now().duration_since(since).ok()?))
 }

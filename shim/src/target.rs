@@ -148,7 +148,8 @@ impl Inventory {
     fn only<'a>(&self, words: &str, found: &[(&'a Pod, Option<&'a Record>)]) -> Result<Target<'a>, Problem> {
         // A pod that was made again is meant, and not what is left of the one before.
         let current: Vec<_> = found.iter().filter(|(pod, _)| !pod.ended).copied().collect();
-        match if current.is_empty() { found } else { &current } {
+        let current = self.live_of_one_name(if current.is_empty() { found } else { &current });
+        match &current[..] {
             [(pod, record)] => Ok(Target::Pod(pod, *record)),
             [] => Err(self.no_such(words)),
             several => {
@@ -174,6 +175,24 @@ impl Inventory {
                 Err(problem)
             }
         }
+    }
+
+    /// Without what has ended and has the full name of something that lives: a container that was started again, whose
+    /// end no hook has told yet. What has another name stays, as it may be the one that is meant.
+    pub(crate) fn live_of_one_name<'a>(
+        &self,
+        found: &[(&'a Pod, Option<&'a Record>)],
+    ) -> Vec<(&'a Pod, Option<&'a Record>)> {
+        let name = |(pod, record): &(&Pod, Option<&Record>)| (pod.label(), record.map(Pod::container_label));
+        let lives = |(pod, record): &(&Pod, Option<&Record>)| match record {
+            Some(record) => record.is_running(&self.boot_id),
+            None => pod.containers.iter().any(|record| record.is_running(&self.boot_id)),
+        };
+        if found.len() < 2 {
+            return found.to_vec();
+        }
+        let live: BTreeSet<_> = found.iter().filter(|one| lives(one)).map(name).collect();
+        found.iter().filter(|one| lives(one) || !live.contains(&name(one))).copied().collect()
     }
 
     fn no_such(&self, words: &str) -> Problem {

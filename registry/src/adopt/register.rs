@@ -8,7 +8,7 @@ use crate::host::Host;
 use crate::identity::{Disk, Identity, Kind, identify};
 use crate::look::{Ask, Seen, look};
 use crate::namespace::{NamespaceId, NamespaceKind};
-use crate::naming::{PinName, Template, candidates};
+use crate::naming::Template;
 use crate::observe::{Subject, holder, observe};
 use crate::oci::{Spec, State};
 use crate::process::{Process, ProcessError};
@@ -108,7 +108,6 @@ impl Registry {
         let Ready { candidate: Candidate { id, bundle, .. }, process, spec, identity } = ready;
         let Some((pid, start)) = process else { return Ok(false) };
         let process = Process::open_recorded(pid, start)?;
-        let candidates = candidates(adoption.template, &identity, &id);
         let holder = spec.as_ref().and_then(holder);
         let stage = Stage::Adopt;
         let subject = Subject { id: id.clone(), bundle: &bundle, identity, spec: spec.as_ref(), stage };
@@ -118,7 +117,7 @@ impl Registry {
         if self.is_recorded(&id, adoption.boot_id) {
             return Ok(false);
         }
-        let registration = Registration { record, netns, candidates, holder };
+        let registration = Registration { record, netns, template: adoption.template, holder };
         self.register(&lock, registration, deadline).map(|()| true)
     }
 
@@ -134,7 +133,7 @@ impl Registry {
     }
 
     /// Whether the namespace is pinned already: by an earlier run, or by the hook of one of the pod's containers.
-    pub(super) fn is_reserved(&self, reservation: &Reservation) -> Result<bool, Error> {
+    pub(super) fn is_reserved(&self, reservation: &Reservation<'_>) -> Result<bool, Error> {
         match self.store.pin_name(reservation.id.ino)? {
             Some(name) => self.is_pin(&name, reservation.id),
             None => Ok(false),
@@ -170,15 +169,17 @@ pub(super) fn examine(candidate: Candidate) -> Result<Option<Ready>, Unreadable>
 }
 
 /// What is to be pinned for a pod without a process; nothing where its engine has it no more.
-pub(super) fn reservation(ready: &Ready, adoption: &Adoption<'_>) -> Result<Option<Reservation>, Error> {
+pub(super) fn reservation<'a>(
+    ready: &Ready,
+    adoption: &Adoption<'a>,
+) -> Result<Option<Reservation<'a>>, Error> {
     let Some(holder) = ready.spec.as_ref().and_then(holder) else { return Ok(None) };
     let Some((netns, id)) = open_netns(&holder)? else { return Ok(None) };
     if adoption.host.namespace(NamespaceKind::Net) == Some(id) {
         return Ok(None);
     }
-    let names: Vec<PinName> = candidates(adoption.template, &ready.identity, &ready.candidate.id);
-    let pod = ready.identity.pod.clone();
-    Ok(Some(Reservation { netns, id, candidates: names, holder, pod }))
+    let (sandbox, identity) = (ready.candidate.id.clone(), ready.identity.clone());
+    Ok(Some(Reservation { netns, id, template: adoption.template, sandbox, identity, holder }))
 }
 
 /// The network namespace that an engine has at `path`; none where it has gone, or where something else is.

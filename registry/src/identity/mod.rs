@@ -5,6 +5,7 @@
 
 mod containerd;
 mod crio;
+mod current;
 mod docker;
 mod files;
 mod nerdctl;
@@ -20,6 +21,7 @@ use crate::lenient::{Lenient, fields, lenient};
 use crate::oci::{Spec, State};
 use crate::text::clean;
 
+pub use current::CurrentNames;
 pub use files::{Disk, Files, NoFiles};
 
 /// The software that made the runtime create the container.

@@ -6,11 +6,12 @@
 //! container, which is the pod's name unless another was asked for.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{Clues, Engine, Identity, Kind, PodRef, clean};
+use super::{Clues, Engine, Files, Identity, Kind, PodRef, clean};
 use crate::container_id::ContainerId;
 use crate::oci::Spec;
 
@@ -120,6 +121,22 @@ fn stored(clues: &Clues<'_>) -> Option<Stored> {
         let name = entry.names.first().and_then(|name| clean(name));
         Some(Stored { name, image: metadata.image_name.and_then(|image| clean(&image)) })
     })
+}
+
+/// The names of all containers in a storage, by id.
+pub(super) fn names_in(storage: &Path, files: &dyn Files) -> HashMap<String, String> {
+    #[derive(Deserialize)]
+    struct Named {
+        id: String,
+        #[serde(default)]
+        names: Vec<String>,
+    }
+    let read = |index| {
+        let json = files.read(&storage.join(index), LONGEST_INDEX)?;
+        serde_json::from_slice::<Vec<Named>>(&json).ok()
+    };
+    let entries = INDEXES.into_iter().filter_map(read).flatten();
+    entries.filter_map(|Named { id, names }| Some((id, clean(names.first()?)?))).collect()
 }
 
 /// The container's entry: found by its first bytes, since parsing an index of a thousand containers takes longer than

@@ -37,6 +37,36 @@ fn a_container_without_hooks_is_adopted(node: &Node) {
     node.expect_silence("adoption");
 }
 
+fn the_age_is_the_containers_and_not_that_of_its_record(node: &Node) {
+    let container = Container::run(Runtime::Runc, &unhooked(node, "web-0"));
+    std::thread::sleep(std::time::Duration::from_millis(3100));
+    assert_eq!(adopted(), [container.id()]);
+    let time = |value: &Value| -> u64 {
+        let mut date = std::process::Command::new("date");
+        date.args(["-u", "+%s", "-d", value.as_str().unwrap_or_default()]);
+        tools::run(date).expect_success().trim().parse().unwrap()
+    };
+    let shown = |words: &[&str]| -> Value {
+        serde_json::from_str(tools::porthole(&[&["-o", "json"], words].concat()).expect_success()).unwrap()
+    };
+    let (row, inspected) = (&shown(&["list"])[0], shown(&["inspect", "web-0"]));
+    let record = node.record(container.id()).unwrap();
+    for started in [&row["started"], &inspected["containers"][0]["started"]] {
+        let before = time(&record["created"]).checked_sub(time(started)).unwrap();
+        assert!((2..20).contains(&before), "{started} is {before} s before {}", record["created"]);
+    }
+    let table = tools::porthole(&["list"]).expect_success().to_owned();
+    let age = table.lines().nth(1).unwrap().split_whitespace().last().unwrap().to_owned();
+    assert!(age.trim_end_matches('s').parse::<u64>().unwrap() >= 3, "{table}");
+    let page = tools::porthole(&["inspect", "web-0"]).expect_success().to_owned();
+    assert!(page.contains(&format!("started {}", row["started"].as_str().unwrap())), "{page}");
+    // When it has ended, it is as old as it was.
+    container.kill();
+    assert_eq!(shown(&["list"])[0]["started"], row["started"]);
+    container.delete();
+    reconcile();
+}
+
 fn a_container_that_was_only_created_is_adopted_too(node: &Node) {
     for runtime in [Runtime::Runc, Runtime::Crun] {
         let container = Container::create(runtime, &unhooked(node, "web-0"));
@@ -225,6 +255,7 @@ fn a_hundred_containers_are_adopted_and_released(node: &Node) {
 
 on_a_node!(requires(root, ip, runc, crun, unshare):
     a_container_without_hooks_is_adopted,
+    the_age_is_the_containers_and_not_that_of_its_record,
     a_container_that_was_only_created_is_adopted_too,
     a_pod_of_two_and_its_sandbox_are_one_pin_named_after_the_pod,
     pods_of_one_name_have_the_same_pins_on_every_run,

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::setting::{STORAGE, adopted, sandbox_without_process, userdata};
 
 const CRUN: &str = "/run/engine/crun";
-const TRACE: &str = "/mnt/trace";
+pub const TRACE: &str = "/mnt/trace";
 /// System calls that change something, and those that a change waits for.
 const CHANGES: &str = "mkdirat,symlinkat,renameat,unlinkat,mount,umount2,flock,openat,write";
 
@@ -84,7 +84,7 @@ fn killed_at_any_change_the_next_run_finishes_it(node: &Node) {
 }
 
 /// The calls of a trace from the first one that takes the lock, each by its name and its number among those.
-fn steps(trace: &str) -> Vec<(String, usize)> {
+pub fn steps(trace: &str) -> Vec<(String, usize)> {
     let mut counts = std::collections::HashMap::new();
     let mut steps = Vec::new();
     for line in trace.lines() {

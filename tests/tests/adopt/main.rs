@@ -7,4 +7,5 @@ mod engines;
 mod hostile;
 mod kills;
 mod races;
+mod renames;
 mod setting;

@@ -25,8 +25,18 @@ fn fields_of_json_are_stable(node: &Node) {
     assert_eq!(rows.as_array().unwrap().len(), 1);
     let row = rows[0].as_object().unwrap();
     let fields: Vec<_> = row.keys().map(String::as_str).collect();
-    let mut expected =
-        ["pod", "namespace", "container", "pin", "netns", "host_network", "ips", "running", "record"];
+    let mut expected = [
+        "pod",
+        "namespace",
+        "container",
+        "pin",
+        "netns",
+        "host_network",
+        "ips",
+        "running",
+        "started",
+        "record",
+    ];
     expected.sort_unstable();
     let mut sorted = fields;
     sorted.sort_unstable();

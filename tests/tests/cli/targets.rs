@@ -94,6 +94,61 @@ fn ambiguous_is_an_error_with_candidates_never_a_guess(node: &Node) {
     stage.delete();
 }
 
+/// Has the container end without its hook's knowledge.
+fn lose(container: Container) {
+    container.kill();
+    container.delete();
+}
+
+fn of_a_restarted_container_the_live_one_is_meant(node: &Node) {
+    let sandbox = Sandbox::start();
+    let app = |id: &str, pod: &str| {
+        let mut bundle = Bundle::of_pod(node, "shop", pod, "app", &sandbox.netns_path());
+        id.clone_into(&mut bundle.id);
+        Container::run(Runtime::Runc, &bundle.hooked(&["createRuntime"]))
+    };
+    lose(app("abcd0123456789", "web-0"));
+    lose(app("abcd1123456789", "web-0"));
+    for target in ["app", "shop/web-0/app", "abcd"] {
+        assert_eq!(error(4, &["inspect", target])["code"], "ambiguous_target", "{target}: neither lives");
+    }
+    let live = app("abcd2123456789", "web-0");
+    for target in ["app", "shop/web-0/app", "abcd"] {
+        let found = json(&["inspect", target]);
+        assert_eq!(found["containers"][0]["id"], live.id(), "{target}");
+        porthole(&["exec", target, "-m", "--", "/bin/true"]).expect_success();
+    }
+    assert_eq!(json(&["inspect", "abcd0123456789"])["containers"][0]["running"], false, "a whole id is it");
+    let cgroup = node.record(live.id()).unwrap()["cgroup"].as_str().unwrap().to_owned();
+    let around = cgroup.rsplit_once('/').unwrap().0;
+    let found = json(&["identify", &format!("cgroup:{around}")]);
+    let ids: Vec<_> = found.as_array().unwrap().iter().map(|row| &row["record"]["id"]).collect();
+    assert_eq!(ids, [live.id()], "its cgroup is around the ended ones' too");
+    // Another's is no guess: that it has ended does not make this one the meant one.
+    let other = Container::run(
+        Runtime::Runc,
+        &Bundle::of_pod(node, "stage", "web-0", "app", "/none").own_netns().hooked(&["createRuntime"]),
+    );
+    lose(other);
+    assert_eq!(error(4, &["inspect", "app"])["code"], "ambiguous_target");
+    lose(live);
+    sandbox.end();
+    porthole_tests::tools::reconcile();
+}
+
+fn of_a_container_made_again_on_the_hosts_network_the_live_one_is_meant(node: &Node) {
+    let run = || {
+        let name = serde_json::Map::from_iter([("nerdctl/name".to_owned(), "agent".into())]);
+        let bundle = Bundle::new(node).annotations(&name).host_network().hooked(&["createRuntime"]);
+        Container::run(Runtime::Runc, &bundle)
+    };
+    lose(run());
+    let live = run();
+    assert_eq!(json(&["inspect", "agent"])["containers"][0]["id"], live.id());
+    lose(live);
+    porthole_tests::tools::reconcile();
+}
+
 fn for_more_than_the_network_a_pod_of_two_is_ambiguous(node: &Node) {
     let sandbox = Sandbox::start();
     let app = member(node, &sandbox, "app", "abcd0123456789");
@@ -164,6 +219,8 @@ on_a_node!(requires(root, ip, runc):
     every_form_of_a_target_finds_its_pod,
     what_nobody_registered_is_found_by_pid_and_path,
     ambiguous_is_an_error_with_candidates_never_a_guess,
+    of_a_restarted_container_the_live_one_is_meant,
+    of_a_container_made_again_on_the_hosts_network_the_live_one_is_meant,
     for_more_than_the_network_a_pod_of_two_is_ambiguous,
     no_such_target_is_3,
     usage_is_2_and_in_front_of_a_command_125,

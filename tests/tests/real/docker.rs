@@ -1,17 +1,14 @@
 //! Docker: containers made before porthole came, and through its runtime.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 
-use porthole_tests::engine::{Docker, Started, docker};
-use porthole_tests::process::wait_until;
+use porthole_tests::engine::{Docker, Started};
 use porthole_tests::{Node, on_each_version};
-use serde_json::json;
 
 use crate::setting::{
-    Counts, adopted, ended, is_reached, json as porthole, nothing_to_do, pin_of, pins, put_programs,
-    reconcile, row_of, runtime, summary, take_programs_away,
+    Counts, adopted, ended, hook_docker, is_reached, json as porthole, nothing_to_do, pin_of, pins,
+    reconcile, row_of, summary, take_programs_away,
 };
 
 fn ids(of: &[&Started]) -> BTreeSet<String> {
@@ -45,13 +42,7 @@ fn containers_have_their_names_whether_they_were_adopted_or_hooked(node: &Node, 
     assert_eq!(node.pin("web"), Some(docker.inspect("web").netns()));
 
     // From now on through porthole, without a restart.
-    put_programs();
-    let script = runtime("docker", "/usr/sbin/runc");
-    let runtimes = json!({ "porthole": { "path": script } });
-    let more = json!({ "runtimes": runtimes, "default-runtime": "porthole", "live-restore": true });
-    fs::write(docker::CONFIG, docker::config(node, &more)).unwrap();
-    docker.reload();
-    wait_until("the runtime", || docker.info()["DefaultRuntime"] == "porthole");
+    hook_docker(node, &docker);
     let before = Counts::of(node);
     for _ in 0..2 {
         let hooked = docker.run("hooked", &[], &[]);

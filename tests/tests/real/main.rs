@@ -6,6 +6,7 @@ mod adopted;
 mod docker;
 mod hooked;
 mod many;
+mod names;
 mod podman;
 mod sandboxes;
 mod setting;

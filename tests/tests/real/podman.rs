@@ -1,18 +1,14 @@
 //! podman: pods and containers made before porthole came, and with its hook.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
 
-use porthole_registry::hook_entry;
 use porthole_tests::child::Child;
-use porthole_tests::engine::podman::HOOKS;
 use porthole_tests::engine::{Podman, Started};
 use porthole_tests::{Node, on_each_version};
 
 use crate::setting::{
-    Counts, adopted, ended, hook, is_reached, json, nothing_to_do, pin_of, pins, put_programs, row_of,
-    summary, take_programs_away,
+    Counts, adopted, ended, hook_podman, is_reached, json, nothing_to_do, pin_of, pins, row_of, summary,
+    take_programs_away,
 };
 
 fn ids(of: &[&Started]) -> BTreeSet<String> {
@@ -61,12 +57,7 @@ fn pods_and_containers_are_adopted_under_their_names(node: &Node, version: &str)
 fn a_hooked_pod_has_its_name_from_its_start_to_its_end(node: &Node, version: &str) {
     let podman = Podman::new(node, version);
     let early = podman.pod_create("early", &[]);
-    put_programs();
-    fs::create_dir_all(HOOKS).unwrap();
-    for stage in hook_entry::STAGES {
-        let file = Path::new(HOOKS).join(format!("porthole-{stage}.json"));
-        fs::write(file, hook_entry::hooks_d(&hook(), stage).to_string()).unwrap();
-    }
+    hook_podman();
     // A pod that is older than the hook gets its name with the next container, and its infra container by adoption.
     let c0 = podman.run("early-c0", &["--pod", "early"], &[]);
     assert_eq!((node.pin("early"), node.records()), (Some(early.infra.netns()), vec![c0.id.clone()]));

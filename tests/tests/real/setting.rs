@@ -8,7 +8,9 @@ use std::path::Path;
 use porthole_registry::hook_entry::{self, HookPath};
 use porthole_registry::json_edit::Document;
 use porthole_tests::engine::containerd::{CONFIG, config, ctr, veths};
-use porthole_tests::engine::{Containerd, Pod};
+use porthole_tests::engine::podman::HOOKS;
+use porthole_tests::engine::{Containerd, Docker, Pod, docker};
+use porthole_tests::process::wait_until;
 use porthole_tests::{Netns, Node, leaks, tools};
 use serde_json::Value;
 
@@ -75,6 +77,28 @@ pub fn runtime(engine: &str, real: &str) -> String {
     fs::write(&script, text).unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     script
+}
+
+/// Has podman call the hook from now on.
+pub fn hook_podman() {
+    put_programs();
+    fs::create_dir_all(HOOKS).unwrap();
+    for stage in hook_entry::STAGES {
+        let file = Path::new(HOOKS).join(format!("porthole-{stage}.json"));
+        fs::write(file, hook_entry::hooks_d(&hook(), stage).to_string()).unwrap();
+    }
+}
+
+/// Has Docker start containers through porthole from now on, without a restart.
+pub fn hook_docker(node: &Node, engine: &Docker) {
+    put_programs();
+    let script = runtime("docker", "/usr/sbin/runc");
+    let runtimes = serde_json::json!({ "porthole": { "path": script } });
+    let more =
+        serde_json::json!({ "runtimes": runtimes, "default-runtime": "porthole", "live-restore": true });
+    fs::write(docker::CONFIG, docker::config(node, &more)).unwrap();
+    engine.reload();
+    wait_until("the runtime", || engine.info()["DefaultRuntime"] == "porthole");
 }
 
 /// Runs `porthole reconcile`, nothing of which may fail: action and subject of each thing that it did.

@@ -8,7 +8,6 @@ use porthole_registry::container_id::ContainerId;
 use porthole_registry::deadline::Deadline;
 use porthole_registry::host::Host;
 use porthole_registry::identity::{Disk, Identity, identify};
-use porthole_registry::naming::candidates;
 use porthole_registry::observe::{Final, Subject, holder, observe};
 use porthole_registry::oci::{Spec, State};
 use porthole_registry::process::Process;
@@ -135,7 +134,6 @@ impl Call<'_> {
     ) -> Result<(), Failure> {
         let host = self.host()?;
         let spec = spec.map_err(|failure| failures.push(failure)).ok();
-        let candidates = candidates(&self.config.pin_name, &identity, &self.id);
         let subject = Subject {
             id: self.id.clone(),
             bundle: Path::new(&self.state.bundle),
@@ -149,7 +147,7 @@ impl Call<'_> {
             netns = None;
         }
         let holder = spec.as_ref().and_then(holder);
-        let registration = Registration { record, netns, candidates, holder };
+        let registration = Registration { record, netns, template: &self.config.pin_name, holder };
         self.change(Store::create(&self.config.run_dir), |registry, lock| {
             registry.register(&lock, registration, self.deadline)
         })
