@@ -2,7 +2,7 @@
 
 use crate::container_id::ContainerId;
 use crate::deadline::Deadline;
-use crate::error::Error;
+use crate::error::{Error, Step};
 use crate::host::Host;
 use crate::lock::Lock;
 use crate::namespace::NamespaceKind;
@@ -106,7 +106,8 @@ impl Registry {
         let mut pass = Pass { registry: self, boot_id, template, patience, done: Vec::new() };
         for part in [Pass::strays, Pass::records, Pass::index, Pass::going, Pass::draft] {
             if let Err(error) = part(&mut pass) {
-                let is_locked = matches!(error, Error::LockTimeout { .. });
+                let is_locked =
+                    matches!(error, Error::LockTimeout { .. } | Error::System { step: Step::Lock, .. });
                 pass.note(Action::Keep, self.store.path().display().to_string(), "", Err(error));
                 // Waited for once, for as long as there is patience.
                 if is_locked {
@@ -267,7 +268,7 @@ impl Pass<'_> {
     fn repin(&self, lock: &Lock, mut record: Record, process: Option<Process>) -> Result<(), Error> {
         let Some(process) = process else { return Ok(()) };
         let path = format!("/proc/{}/ns/net", process.pid());
-        let fail = || crate::error::Step::OpenNamespace.on(path.clone());
+        let fail = || Step::OpenNamespace.on(path.clone());
         let fd = process.open_namespace(NamespaceKind::Net).map_err(fail())?;
         let id = crate::namespace::NamespaceId::of(&fd).map_err(fail())?;
         let ino = record.netns().map_or(id.ino, |ns| ns.id.ino);

@@ -13,8 +13,11 @@ fn path(node: &Node, id: &str) -> PathBuf {
     node.run_dir().join(format!("containers/{id}.json"))
 }
 
+/// What a version to come adds to a record, by its name.
+type Addition = (&'static str, fn(&mut Value));
+
 /// What a version to come may write of the same container: each kind of addition.
-fn additions() -> Vec<(&'static str, fn(&mut Value))> {
+fn additions() -> Vec<Addition> {
     vec![
         ("schema", |record| record["schema"] = 2.into()),
         ("engine", |record| record["engine"] = "quark".into()),
