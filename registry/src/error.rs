@@ -59,7 +59,7 @@ pub enum Error {
     UnwritableRecord {
         /// The container.
         id: String,
-        /// What is wrong with it.
+        /// Why not.
         cause: String,
     },
     /// The container's process.

@@ -98,8 +98,8 @@ impl Done {
 }
 
 impl Registry {
-    /// Brings records, pins and processes to agreement. Returns what it did; nothing where all agrees. What fails is in
-    /// the result, and costs nothing but itself.
+    /// Brings records, pins and processes to agreement. Returns what it did; nothing where all agrees. A failure
+    /// is in the result, and costs nothing but itself.
     ///
     /// Takes the lock for one record at a time, so that hooks get their turn.
     pub fn reconcile(&self, boot_id: &str, template: &Template, patience: Duration) -> Vec<Done> {
@@ -177,7 +177,7 @@ impl Pass<'_> {
         self.done.push(Done { action, subject: subject.into(), detail, failed });
     }
 
-    /// What is in the registry's way, and what may be a newer version's.
+    /// Strays: those in the registry's way, and those that may be a newer version's.
     fn strays(&mut self) -> Result<(), Error> {
         let store = &self.registry.store;
         let (strays, unreadable) = store.strays();

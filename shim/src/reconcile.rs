@@ -48,7 +48,7 @@ pub(crate) fn run(args: ReconcileArgs, config: &Config, format: Format) -> Resul
     for (engine, directory) in args.engine_state {
         engines.add(engine, directory);
     }
-    // What hides pins or holds them first, then stale records and pins, so that the names they have are free.
+    // First the mount that hides or holds pins, then stale records and pins, so that the names they have are free.
     let mut done: Vec<Done> = uncover(&registry, config).into_iter().collect();
     done.extend(registry.reconcile(&boot_id, &config.pin_name, PATIENCE));
     let adopted = registry.adopt(&Adoption {
@@ -58,7 +58,7 @@ pub(crate) fn run(args: ReconcileArgs, config: &Config, format: Format) -> Resul
         template: &config.pin_name,
         patience: PATIENCE,
     });
-    // What was done before is told all the same.
+    // The work done before is told all the same.
     done.extend(adopted.unwrap_or_else(|error| vec![Done::failed(Action::Adopt, &error)]));
     match format {
         Format::Json => print_json(&done)?,

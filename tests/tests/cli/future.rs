@@ -13,10 +13,10 @@ fn path(node: &Node, id: &str) -> PathBuf {
     node.run_dir().join(format!("containers/{id}.json"))
 }
 
-/// What a version to come adds to a record, by its name.
+/// An addition of a version to come, by its name.
 type Addition = (&'static str, fn(&mut Value));
 
-/// What a version to come may write of the same container: each kind of addition.
+/// Each kind of addition that a version to come may make to a record.
 fn additions() -> Vec<Addition> {
     vec![
         ("schema", |record| record["schema"] = 2.into()),
@@ -94,7 +94,7 @@ fn what_is_written_again_keeps_what_is_not_understood(node: &Node) {
     };
     call("createRuntime", Some(sandbox.pid()));
     let mut expected = change(node, &bundle.id, all);
-    // What the hook brings up to date, and nothing else.
+    // The hook brings stage and cgroup up to date, and nothing else.
     call("poststart", Some(sandbox.pid()));
     expected["stage"] = "poststart".into();
     let now = node.record(&bundle.id).unwrap();
