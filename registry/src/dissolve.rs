@@ -29,7 +29,7 @@ impl Registry {
         let lock = self.store.lock(Deadline::after(patience))?;
         let mut dissolved = Dissolved::default();
         let mut failures = Failures::default();
-        // What stands in the place of a directory has no entries, and goes with the rest.
+        // A stray in the place of a directory has no entries, and goes with the rest.
         for ino in failures.value(entries(self.store.pinned())) {
             match self.unpin(ino) {
                 Ok(was_there) => dissolved.pins += usize::from(was_there),

@@ -59,7 +59,7 @@ pub enum Error {
     UnwritableRecord {
         /// The container.
         id: String,
-        /// What is wrong with it.
+        /// Why not.
         cause: String,
     },
     /// Another container of the same id.
@@ -129,12 +129,7 @@ impl Step {
     const fn is_on_files(self) -> bool {
         matches!(
             self,
-            Self::Lock
-                | Self::Index
-                | Self::WriteRecord
-                | Self::ReadRecord
-                | Self::RemoveRecord
-                | Self::Quarantine
+            Self::Index | Self::WriteRecord | Self::ReadRecord | Self::RemoveRecord | Self::Quarantine
         )
     }
 
@@ -172,9 +167,14 @@ impl Error {
                 step,
                 source: Errno::NOTDIR | Errno::ISDIR | Errno::LOOP | Errno::INVAL | Errno::NXIO,
                 ..
-            } if step.is_on_files() => Some(
-                "something else stands in its place: move that away, or have `porthole reconcile` move it to quarantine",
-            ),
+            } if *step == Step::Lock => Some("something else stands in its place: move that away"),
+            Self::System {
+                step,
+                source: Errno::NOTDIR | Errno::ISDIR | Errno::LOOP | Errno::INVAL | Errno::NXIO,
+                ..
+            } if step.is_on_files() => {
+                Some("something else stands in its place: `porthole reconcile` moves that to quarantine")
+            }
             Self::LockTimeout { .. } => Some(
                 "see who holds it with `lslocks`; `porthole reconcile` registers what is missing and removes what is left",
             ),

@@ -91,7 +91,7 @@ impl NetnsDir {
         if !is_mount_root(CWD, &path)? && !is_on_shared_mount(&path)? && is_empty(&path)? {
             mount_bind(&path, &path).map_err(fail(&path))?;
             mount_change(&path, MountPropagationFlags::SHARED).map_err(fail(&path))?;
-            // What somebody has mounted since the look is covered now: this mount gives way, unless it is in use already.
+            // A name that somebody has mounted since the look is covered now: this mount gives way, unless it is in use.
             if !is_empty(&path)? {
                 let _ = unmount(&path, UnmountFlags::NOFOLLOW);
             }

@@ -2,7 +2,7 @@
 
 use crate::container_id::ContainerId;
 use crate::deadline::Deadline;
-use crate::error::Error;
+use crate::error::{Error, Step};
 use crate::host::Host;
 use crate::identity::Kind;
 use crate::lock::Lock;
@@ -102,8 +102,8 @@ impl Done {
 }
 
 impl Registry {
-    /// Brings records, pins and processes to agreement. Returns what it did; nothing where all agrees. What fails is in
-    /// the result, and costs nothing but itself.
+    /// Brings records, pins and processes to agreement. Returns what it did; nothing where all agrees. A failure
+    /// is in the result, and costs nothing but itself.
     ///
     /// Takes the lock for one record at a time, so that hooks get their turn.
     pub fn reconcile(&self, boot_id: &str, template: &Template, patience: Duration) -> Vec<Done> {
@@ -112,7 +112,8 @@ impl Registry {
         // Names last, when those of what has ended are free.
         for part in [Pass::strays, Pass::records, Pass::index, Pass::going, Pass::draft, Pass::names] {
             if let Err(error) = part(&mut pass) {
-                let is_locked = matches!(error, Error::LockTimeout { .. });
+                let is_locked =
+                    matches!(error, Error::LockTimeout { .. } | Error::System { step: Step::Lock, .. });
                 pass.note(Action::Keep, self.store.path().display().to_string(), "", Err(error));
                 // Waited for once, for as long as there is patience.
                 if is_locked {
@@ -182,7 +183,7 @@ impl Pass<'_> {
         self.done.push(Done { action, subject: subject.into(), detail, failed });
     }
 
-    /// What is in the registry's way, and what may be a newer version's.
+    /// Strays: those in the registry's way, and those that may be a newer version's.
     fn strays(&mut self) -> Result<(), Error> {
         let store = &self.registry.store;
         let (strays, unreadable) = store.strays();
@@ -278,7 +279,7 @@ impl Pass<'_> {
     fn repin(&self, lock: &Lock, mut record: Record, process: Option<Process>) -> Result<(), Error> {
         let Some(process) = process else { return Ok(()) };
         let path = format!("/proc/{}/ns/net", process.pid());
-        let fail = || crate::error::Step::OpenNamespace.on(path.clone());
+        let fail = || Step::OpenNamespace.on(path.clone());
         let fd = process.open_namespace(NamespaceKind::Net).map_err(fail())?;
         let id = crate::namespace::NamespaceId::of(&fd).map_err(fail())?;
         let ino = record.netns().map_or(id.ino, |ns| ns.id.ino);

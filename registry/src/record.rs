@@ -1,7 +1,7 @@
 //! The record of one container: schema 1.
 //!
 //! Changes to the schema only add, and readers of every version live side by side on a node. So a record is read by what of
-//! it this version knows; a field, a value or a schema from later is no error. What is written again keeps it: a program
+//! it this version knows; a field, a value or a schema from later is no error. A record that is written again keeps it: a program
 //! changes only what it means to change.
 
 mod carry;
@@ -257,8 +257,8 @@ impl Record {
         serde_json::to_vec(self)
     }
 
-    /// The text of its file, which [`Record::parse`] reads again: no longer than [`MAX_BYTES`]. What this version does not
-    /// know gives way to what it does.
+    /// The text of its file, which [`Record::parse`] reads again: no longer than [`MAX_BYTES`]. Values that this version
+    /// does not know give way to the others.
     ///
     /// # Errors
     /// That a path is no UTF-8, or that it is too long even so.

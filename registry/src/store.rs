@@ -214,7 +214,7 @@ impl Store {
         }
     }
 
-    /// What is in one of its directories; nothing where there is no such directory.
+    /// The contents of one of its directories; nothing where there is no such directory.
     pub(crate) fn entries(&self, directory: impl AsRef<Path>) -> Result<Vec<Entry>, Error> {
         let directory = directory.as_ref();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

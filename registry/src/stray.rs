@@ -1,4 +1,4 @@
-//! What stands in the registry and is not the registry's.
+//! Strays: files and directories in the registry that are not the registry's.
 //!
 //! A thing of another type at one of the registry's own names is in its way, and `reconcile` moves it to quarantine. A name
 //! that the registry does not give may be a newer version's: it is passed over, told, and left where it is.
@@ -23,9 +23,9 @@ const NAMESAKES: usize = 100;
 pub struct Stray {
     /// Where, seen from the registry's directory.
     pub path: PathBuf,
-    /// What is there.
+    /// The type of the thing that is there.
     pub found: &'static str,
-    /// What has to be there: it is in the registry's way. None where the name is not the registry's either.
+    /// The type that has to be there: the stray is in the registry's way. None where the name is not the registry's either.
     pub expected: Option<&'static str>,
 }
 
@@ -138,7 +138,7 @@ impl Stray {
     }
 }
 
-/// What a name of one of the directories has to be.
+/// The type that a name of one of the directories has to have.
 enum Expected {
     This(FileType),
     /// Whatever it is, it is read as a record, and said to be none.

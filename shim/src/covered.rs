@@ -9,7 +9,9 @@ use crate::inventory::has_processes;
 use crate::mounts::{self, Mount};
 use crate::problem::Problem;
 use porthole_registry::NetnsDir;
+use porthole_registry::deadline::Deadline;
 use porthole_registry::namespace::NamespaceId;
+use porthole_registry::store::Store;
 use rustix::fd::{AsFd, AsRawFd};
 use rustix::fs::{AtFlags, CWD, Mode, mkdirat, unlinkat};
 use rustix::io::Errno;
@@ -17,18 +19,25 @@ use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Where the cover is meanwhile, beside the directory: on the same mount.
 const ASIDE: &str = ".porthole-netns";
 
-/// Lets go of the names that the directory's mount covers. Returns them; the registry is to be locked.
-pub(crate) fn release(netns_dir: &Path) -> Result<Vec<String>, Problem> {
+/// Lets go of the names that the directory's mount covers, with the registry locked. Returns them; none, and takes no lock,
+/// where there is nothing to do.
+pub(crate) fn release(netns_dir: &Path, store: &Store, patience: Duration) -> Result<Vec<String>, Problem> {
     // As mountinfo writes it.
     let Ok(path) = netns_dir.canonicalize() else { return Ok(Vec::new()) };
     let failed = |what: &str, errno: Errno| Problem::failed(format!("{what} {}: {errno}", path.display()));
     let Some(aside) = path.parent().map(|parent| parent.join(ASIDE)) else { return Ok(Vec::new()) };
-    restore(&aside, &path).map_err(|errno| failed("move back the mount of", errno))?;
     let read = || mounts::read().map_err(|e| Problem::failed(format!("read /proc/self/mountinfo: {e}")));
+    let was_killed = aside.symlink_metadata().is_ok();
+    if !was_killed && held(&read()?, &path).is_empty() {
+        return Ok(Vec::new());
+    }
+    let _lock = store.lock(Deadline::after(patience))?;
+    restore(&aside, &path).map_err(|errno| failed("move back the mount of", errno))?;
     let names = held(&read()?, &path);
     if names.is_empty() {
         return Ok(Vec::new());

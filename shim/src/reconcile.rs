@@ -7,7 +7,6 @@ use crate::output::{Cell, Format, print, print_json, table};
 use crate::problem::Problem;
 use porthole_registry::adopt::{Adoption, StateKind};
 use porthole_registry::config::Config;
-use porthole_registry::deadline::Deadline;
 use porthole_registry::reconcile::{Action, Done};
 use porthole_registry::registration::Registry;
 use std::path::PathBuf;
@@ -49,7 +48,7 @@ pub(crate) fn run(args: ReconcileArgs, config: &Config, format: Format) -> Resul
     for (engine, directory) in args.engine_state {
         engines.add(engine, directory);
     }
-    // What hides pins or holds them first, then stale records and pins, so that the names they have are free.
+    // First the mount that hides or holds pins, then stale records and pins, so that the names they have are free.
     let mut done: Vec<Done> = uncover(&registry, config).into_iter().collect();
     done.extend(registry.reconcile(&boot_id, &config.pin_name, PATIENCE));
     let adopted = registry.adopt(&Adoption {
@@ -59,7 +58,7 @@ pub(crate) fn run(args: ReconcileArgs, config: &Config, format: Format) -> Resul
         template: &config.pin_name,
         patience: PATIENCE,
     });
-    // What was done before is told all the same.
+    // The work done before is told all the same.
     done.extend(adopted.unwrap_or_else(|error| vec![Done::failed(Action::Adopt, &error)]));
     match format {
         Format::Json => print_json(&done)?,
@@ -74,18 +73,16 @@ pub(crate) fn run(args: ReconcileArgs, config: &Config, format: Format) -> Resul
 
 /// Lets go of what is mounted beneath the directory's own mount.
 fn uncover(registry: &Registry, config: &Config) -> Option<Done> {
-    let released = registry
-        .store
-        .lock(Deadline::after(PATIENCE))
-        .map_err(Problem::from)
-        .and_then(|_lock| covered::release(&config.netns_dir));
+    let released = covered::release(&config.netns_dir, &registry.store, PATIENCE);
     let (detail, failed) = match released {
         Ok(names) if names.is_empty() => return None,
         Ok(names) => {
             let names = names.join(", ");
             (format!("its mount covered names, whose owners could not remove them: {names}"), false)
         }
-        Err(problem) => (problem.message, true),
+        Err(Problem { message, remedy, .. }) => {
+            (remedy.map_or_else(|| message.clone(), |remedy| format!("{message}; {remedy}")), true)
+        }
     };
     let subject = config.netns_dir.display().to_string();
     Some(Done { action: Action::CleanUp, subject, detail, failed })

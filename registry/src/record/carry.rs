@@ -1,4 +1,4 @@
-//! What a record has beside what this version knows: kept when it is written again.
+//! The part of a record that this version does not know: kept when the record is written again.
 //!
 //! Three texts tell it apart: the one that was read, what this version makes of it, and what it makes of the record now. Of
 //! the first, everything stays that is the same in the other two.

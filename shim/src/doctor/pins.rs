@@ -42,7 +42,7 @@ struct Facts {
     unknown: BTreeSet<String>,
     /// Pins that are going, drafts.
     unfinished: BTreeSet<String>,
-    /// What cannot be looked at, each with why.
+    /// Entries that cannot be looked at, each with why.
     unreadable: BTreeSet<String>,
 }
 

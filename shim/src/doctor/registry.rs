@@ -161,7 +161,7 @@ fn holder(locks: &str, dev: u64, ino: u64) -> Option<i32> {
     })
 }
 
-/// What is not the registry's.
+/// Strays in the registry.
 fn entries(subject: &str, strays: &[Stray], unreadable: &[Error]) -> Check {
     let mut findings: Vec<_> = unreadable
         .iter()

@@ -11,7 +11,6 @@ use crate::exit::{Exit, ExitCode};
 use crate::output::Format;
 use crate::problem::Problem;
 use porthole_registry::config::Config;
-use porthole_registry::deadline::Deadline;
 use porthole_registry::dissolve::Dissolved;
 use porthole_registry::registration::Registry;
 use porthole_registry::store::Store;
@@ -90,9 +89,7 @@ fn dissolve() -> Result<Option<Dissolved>, Problem> {
     crate::inventory::host()?
         .enter_mount_namespace()
         .map_err(|errno| Problem::failed(format!("enter the host's mount namespace: {errno}")))?;
-    let lock = store.lock(Deadline::after(PATIENCE))?;
-    let uncovered = crate::covered::release(&config.netns_dir);
-    drop(lock);
+    let uncovered = crate::covered::release(&config.netns_dir, &store, PATIENCE);
     let dissolved = Registry::new(store, config.netns_dir).dissolve(PATIENCE)?;
     uncovered.map(|_| Some(dissolved))
 }

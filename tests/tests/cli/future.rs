@@ -13,8 +13,11 @@ fn path(node: &Node, id: &str) -> PathBuf {
     node.run_dir().join(format!("containers/{id}.json"))
 }
 
-/// What a version to come may write of the same container: each kind of addition.
-fn additions() -> Vec<(&'static str, fn(&mut Value))> {
+/// An addition of a version to come, by its name.
+type Addition = (&'static str, fn(&mut Value));
+
+/// Each kind of addition that a version to come may make to a record.
+fn additions() -> Vec<Addition> {
     vec![
         ("schema", |record| record["schema"] = 2.into()),
         ("engine", |record| record["engine"] = "quark".into()),
@@ -91,7 +94,7 @@ fn what_is_written_again_keeps_what_is_not_understood(node: &Node) {
     };
     call("createRuntime", Some(sandbox.pid()));
     let mut expected = change(node, &bundle.id, all);
-    // What the hook brings up to date, and nothing else.
+    // The hook brings stage and cgroup up to date, and nothing else.
     call("poststart", Some(sandbox.pid()));
     expected["stage"] = "poststart".into();
     let now = node.record(&bundle.id).unwrap();

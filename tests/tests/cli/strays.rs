@@ -1,4 +1,4 @@
-//! What stands in the registry and is not the registry's: each thing costs itself alone, and is told.
+//! Strays in the registry: each costs itself alone, and is told.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -105,7 +105,7 @@ fn a_stray_costs_itself_alone_and_is_told(node: &Node) {
             assert!(node.run_dir().join(directory).join(name).exists(), "may be a newer version's");
         }
     }
-    // What was in the way is, so that another run has nothing to move.
+    // Nothing is in the way any more.
     let again = json(&["reconcile"]);
     assert!(again.as_array().unwrap().iter().all(|done| done["action"] == "keep"), "{again:#}");
     lives.delete();
@@ -221,7 +221,7 @@ fn a_draft_of_another_type_holds_up_no_container(node: &Node) {
         node.expect_silence("a draft that gives way");
     }
     assert!(!Path::new("/mnt/x").exists(), "no link is followed");
-    // What has something in it is nobody's to remove.
+    // A directory with something in it is nobody's to remove.
     fs::create_dir_all(draft.join("inner")).unwrap();
     let web = pod(node, "shop", "web-0");
     node.expect_one_line(&["containers/", "reconcile"]);
