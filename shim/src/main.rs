@@ -18,6 +18,7 @@ mod inspect;
 mod install;
 mod inventory;
 mod list;
+mod locks;
 mod lsm;
 mod mounts;
 mod names;
