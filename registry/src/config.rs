@@ -5,15 +5,21 @@ use crate::audit::Audit;
 use crate::bounded;
 use crate::bounds::Bounds;
 use crate::hidden::Hidden;
+use crate::hook_entry::TIMEOUT;
 use crate::naming::Template;
 use crate::text::clean;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::{Table, Value};
 
 /// Where the configuration is unless it is named.
 pub const DEFAULT_PATH: &str = "/etc/porthole/config.toml";
+/// The shortest and the longest deadline. The longest leaves a hook time to end before a runtime kills it, as late as it may
+/// be started on a busy machine.
+const DEADLINES: RangeInclusive<Duration> =
+    Duration::from_millis(10)..=TIMEOUT.saturating_sub(Duration::from_secs(2));
 /// More than this is no configuration.
 const MAX_BYTES: u64 = 1 << 20;
 
@@ -119,10 +125,16 @@ impl Config {
             "run_dir" => self.run_dir = directory(key, value)?,
             "netns_dir" => self.netns_dir = directory(key, value)?,
             "deadline_ms" => {
-                let ms = value.as_integer().and_then(|ms| u64::try_from(ms).ok());
-                let ms = ms.filter(|ms| (10..=60_000).contains(ms));
-                self.deadline =
-                    Duration::from_millis(ms.ok_or("deadline_ms: expected 10 to 60000 milliseconds")?);
+                let ms = value.as_integer().and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
+                self.deadline = ms.filter(|ms| DEADLINES.contains(ms)).ok_or_else(|| {
+                    format!(
+                        "deadline_ms: expected {} to {} milliseconds: runtimes kill the hook after {} s, and fail the \
+                         container",
+                        DEADLINES.start().as_millis(),
+                        DEADLINES.end().as_millis(),
+                        TIMEOUT.as_secs()
+                    )
+                })?;
             }
             "on_error" => {
                 self.on_error = match value.as_str() {
@@ -207,6 +219,19 @@ mod tests {
         assert_eq!(config.audit, Audit { required: true, format: Format::Rfc5424 });
         let wanted = Bounds { cgroup: Cgroup::Target, pids: 9, memory: 64 << 20, cpu_weight: 7 };
         assert_eq!(config.exec, wanted);
+    }
+
+    #[test]
+    fn a_deadline_is_refused_that_a_runtime_would_not_wait_for() {
+        for ms in [10, 1000, 8000] {
+            let (config, problems) = Config::parse(&format!("deadline_ms = {ms}"));
+            assert_eq!((config.deadline, problems.len()), (Duration::from_millis(ms), 0));
+        }
+        for ms in ["9", "8001", "60000", "-1", "1.5", "'1s'"] {
+            let (config, problems) = Config::parse(&format!("deadline_ms = {ms}"));
+            assert_eq!(config.deadline, Config::default().deadline, "{ms}");
+            assert!(problems[0].contains("10 to 8000") && problems[0].contains("after 10 s"), "{problems:?}");
+        }
     }
 
     #[test]

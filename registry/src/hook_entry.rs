@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -22,8 +23,8 @@ pub const PROGRAM: &str = "porthole-hook";
 /// What is before a stage's array of hooks in a configuration.
 const HOOKS: &str = "hooks";
 
-/// Seconds after which a runtime kills the hook: a backstop, far above the hook's own deadline.
-const TIMEOUT: u32 = 10;
+/// After so long a runtime kills the hook, and fails the container: a backstop, above each deadline that the hook may have.
+pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Words of a shell after which a command begins.
 const BEFORE_A_COMMAND: [&str; 8] = ["exec", "&&", "||", ";", "then", "else", "do", "!"];
@@ -64,7 +65,7 @@ impl fmt::Display for HookPath {
 
 /// The entry of the hook at a stage.
 pub fn entry(hook: &HookPath, stage: Stage) -> Value {
-    json!({ "path": "/bin/sh", "args": ["sh", "-c", script(hook, stage)], "timeout": TIMEOUT })
+    json!({ "path": "/bin/sh", "args": ["sh", "-c", script(hook, stage)], "timeout": TIMEOUT.as_secs() })
 }
 
 fn script(hook: &HookPath, stage: Stage) -> String {
@@ -112,13 +113,15 @@ fn is_hook(path: &str) -> bool {
 /// # Errors
 /// When `hooks` or one of its stages is of another type than it has to be.
 pub fn add(spec: &mut Document, hook: &HookPath) -> Result<bool, json_edit::Error> {
+    // Go reads keys in any case; readers in other languages know this one alone.
+    let mut changed = spec.spell(&[], &[HOOKS])?;
     // The usual case: one cut into a text that can be long.
     if spec.get(&[HOOKS])?.is_none_or(|hooks| hooks == "null") {
         let of_stage = |stage: Stage| (stage.as_str().to_owned(), json!([entry(hook, stage)]));
         spec.set(&[HOOKS], &Value::Object(STAGES.map(of_stage).into_iter().collect()))?;
         return Ok(true);
     }
-    let mut changed = false;
+    changed |= spec.spell(&[HOOKS], &Stage::HOOKED.map(Stage::as_str))?;
     // Registered at its older stage as well, the container would be registered twice; and what an older porthole asked for.
     for stage in Stage::HOOKED.into_iter().filter(|stage| !STAGES.contains(stage)) {
         changed |= take_out(spec, stage)?;

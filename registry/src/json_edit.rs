@@ -144,6 +144,35 @@ impl Document {
         Ok(true)
     }
 
+    /// Spells keys of the object at `path` as in `names` where they are there in other letters, as Go reads them: `Hooks`
+    /// for `hooks`. Returns whether one was.
+    ///
+    /// # Errors
+    /// As [`Self::get`]; of a key in two spellings parsers differ in which one they take.
+    pub fn spell(&mut self, path: &[&str], names: &[&str]) -> Result<bool, Error> {
+        let Found::Value { value, .. } = self.find(path)? else { return Ok(false) };
+        if scan::kind(&self.text, &value) != Kind::Object {
+            return Ok(false);
+        }
+        let container = self.container(&value, path)?;
+        let mut changes = Vec::new();
+        for name in names {
+            let mut alike = container.items.iter().filter_map(|item| item.key_like(&self.text, name));
+            let first = alike.next();
+            if alike.next().is_some() {
+                return Err(Error::DuplicateKey([path, &[*name]].concat().join(".")));
+            }
+            let other = |key: &Range<usize>| self.text[key.clone()] != format!("\"{name}\"");
+            changes.extend(first.filter(other).map(|key| (key, Value::from(*name).to_string())));
+        }
+        // From behind, so that what is before stays where it is.
+        changes.sort_by_key(|(key, _)| std::cmp::Reverse(key.start));
+        for (key, name) in &changes {
+            self.replace(key.clone(), name);
+        }
+        Ok(!changes.is_empty())
+    }
+
     /// Takes away each element of the array at `path` that `keep` does not want; no array, no element. Returns how
     /// many these were. An element that no [`Value`] can hold (a number without bounds, too many levels) is kept unasked.
     ///

@@ -20,6 +20,7 @@ mod inspect;
 mod install;
 mod inventory;
 mod list;
+mod locks;
 mod lsm;
 mod mounts;
 mod names;

@@ -29,7 +29,7 @@ fn at_once<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec
 
 fn a_hundred_containers_at_once(node: &Node, runtime: Runtime) {
     // What is asked here is that all are right, not that a busy machine is fast.
-    let config = deadline(node, 60_000);
+    let config = deadline(node, 8_000);
     let bundles: Vec<_> = (0..100).map(|n| pod(node, n).hook_config(&config)).collect();
     let containers = at_once(bundles, |bundle| Container::run(runtime, &bundle));
     node.expect_silence("a hundred creates");
@@ -86,7 +86,7 @@ fn a_hundred_containers_of_one_pod_at_once(node: &Node) {
         bundle.write();
     }
     let members: Vec<_> = bundles.iter().map(|bundle| bundle.state(Some(sandbox.pid()))).collect();
-    let config = deadline(node, 60_000);
+    let config = deadline(node, 8_000);
     at_once(members.iter().collect(), |state| {
         HookRun::with_state("createRuntime", state).config(&config).run().expect_success();
     });
@@ -103,7 +103,7 @@ fn a_hundred_containers_of_one_pod_at_once(node: &Node) {
 fn pods_that_come_and_go_at_once_leave_nothing(node: &Node) {
     // Names collide all the time, and reconcile runs beside.
     let bundles: Vec<Vec<_>> = (0..8).map(|n| (0..20).map(|_| pod(node, n % 3)).collect()).collect();
-    let config = deadline(node, 60_000);
+    let config = deadline(node, 8_000);
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let reconciling = scope.spawn(|| {

@@ -55,6 +55,38 @@ fn our_entries_are_known_in_every_form_they_ever_had() {
     }
 }
 
+#[test]
+fn keys_in_other_letters_are_the_ones_that_go_reads() {
+    let ours = hook("/x/porthole-hook");
+    for (spec, site) in [
+        (r#"{"Hooks":{"createRuntime":[{"path":"/site"}]}}"#, "createRuntime"),
+        (r#"{"hooks":{"createruntime":[{"path":"/site"}],"x":[]}}"#, "createRuntime"),
+        (r#"{"HOOKS":{"PostStop":[{"path":"/site"}],"CREATERUNTIME":null}}"#, "poststop"),
+        ("{\"hook\u{17f}\":{\"po\u{17f}tstop\":[{\"path\":\"/site\"}]}}", "poststop"),
+        (r#"{"\u0048ooks":{"poststop":[{"path":"/site"}]}}"#, "poststop"),
+    ] {
+        let mut document = document(spec);
+        assert_eq!(add(&mut document, &ours), Ok(true), "{spec}");
+        let added: Value = serde_json::from_str(document.as_str()).unwrap();
+        assert_eq!(added.as_object().unwrap().len(), 1, "{spec}: {added}");
+        assert_eq!(added["hooks"][site][0]["path"], "/site", "{spec}: {added}");
+        for stage in STAGES {
+            let hooks = added["hooks"][stage.as_str()].as_array().unwrap();
+            assert_eq!(hooks.last(), Some(&entry(&ours, stage)), "{spec}: {added}");
+        }
+        assert_eq!(add(&mut document, &ours), Ok(false), "{spec}: the second time");
+    }
+    for spec in [
+        r#"{"hooks":{},"Hooks":{}}"#,
+        r#"{"Hooks":null,"HOOKS":{}}"#,
+        r#"{"hooks":{"poststop":[],"postStop":[]}}"#,
+    ] {
+        let mut document = document(spec);
+        assert!(add(&mut document, &ours).unwrap_err().to_string().contains("twice"), "{spec}");
+        assert_eq!(document.as_str(), spec);
+    }
+}
+
 const SPECS: [&str; 6] = [
     r#"{"ociVersion":"1.0.2","process":{"cwd":"/"}}"#,
     "{\n\t\"ociVersion\": \"1.0.2\",\n\t\"hooks\": {\n\t\t\"prestart\": [\n\t\t\t{\n\t\t\t\t\"path\": \"/site\"\n\t\t\t}\n\t\t]\n\t}\n}\n",

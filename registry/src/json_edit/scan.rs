@@ -98,13 +98,27 @@ impl Item {
 
     /// Whether `name` is its key, however it is escaped.
     pub(super) fn is_named(&self, text: &str, name: &str) -> bool {
-        let Some(key) = self.key.as_ref().map(|key| &text[key.clone()]) else { return false };
-        let decoded = match key.contains('\\') {
+        self.name(text).is_some_and(|key| key == name)
+    }
+
+    /// Where its key is if Go takes it for `name`: in any case, and by Unicode's rules, which know one more `s` and `k`.
+    pub(super) fn key_like(&self, text: &str, name: &str) -> Option<Range<usize>> {
+        let fold = |c: char| match c {
+            '\u{17f}' => 's',
+            '\u{212a}' => 'k',
+            c => c.to_ascii_lowercase(),
+        };
+        let key = self.name(text)?;
+        if key.chars().map(fold).eq(name.chars().map(fold)) { self.key.clone() } else { None }
+    }
+
+    fn name<'a>(&self, text: &'a str) -> Option<Cow<'a, str>> {
+        let key = &text[self.key.clone()?];
+        Some(match key.contains('\\') {
             false => Cow::Borrowed(key.trim_matches('"')),
             // A key that is half of a surrogate pair is nobody's name.
             true => serde_json::from_str::<String>(key).map_or(Cow::Borrowed("\u{fffd}"), Cow::Owned),
-        };
-        decoded == name
+        })
     }
 }
 

@@ -17,6 +17,7 @@ mod netns_dir;
 mod pins;
 mod registry;
 mod report;
+mod timeouts;
 mod units;
 
 use crate::exit::{Exit, ExitCode};
@@ -36,9 +37,10 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(25);
 
 /// The checks of each subject, in the order in which they are told.
-const SUBJECTS: [Subject; 10] = [
+const SUBJECTS: [Subject; 11] = [
     binaries::SUBJECT,
     engines::SUBJECT,
+    timeouts::SUBJECT,
     registry::SUBJECT,
     netns_dir::SUBJECT,
     pins::SUBJECT,

@@ -2,6 +2,7 @@
 
 use super::check::{Check, Finding, count, few};
 use super::{NEEDS_ROOT, Setting, Subject, files};
+use crate::locks::flock_holder;
 use porthole_registry::record::SCHEMA;
 use porthole_registry::store::Store;
 use porthole_registry::stray::Stray;
@@ -125,7 +126,7 @@ fn lock(run_dir: &Path) -> Check {
         let Ok(text) = bounded::text("/proc/locks", bounded::LISTS) else {
             return Check::skip("registry-lock", subject, "/proc/locks cannot be read");
         };
-        let now = holder(&text, meta.dev(), meta.ino());
+        let now = flock_holder(&text, meta.dev(), meta.ino());
         first = first.or(now);
         if now.is_none() || now != first {
             return Check::ok("registry-lock", subject, "not held for long");
@@ -148,17 +149,6 @@ fn lock(run_dir: &Path) -> Check {
         evidence,
         format!("see what process {pid} does; its end releases the lock"),
     )
-}
-
-/// The process that holds a flock(2) of a file: `1: FLOCK ADVISORY WRITE 4242 00:1b:73 0 EOF`.
-fn holder(locks: &str, dev: u64, ino: u64) -> Option<i32> {
-    let wanted = format!("{:02x}:{:02x}:{ino}", rustix::fs::major(dev), rustix::fs::minor(dev));
-    locks.lines().find_map(|line| {
-        let fields: Vec<_> = line.split_whitespace().collect();
-        // One that waits has an arrow in the place of its kind.
-        let is_it = fields.get(1) == Some(&"FLOCK") && fields.get(5) == Some(&wanted.as_str());
-        fields.get(4).filter(|_| is_it)?.parse().ok()
-    })
 }
 
 /// Strays in the registry.
@@ -293,9 +283,9 @@ mod tests {
             3: FLOCK  ADVISORY  WRITE 12 00:1b:73 0 EOF\n\
             4: FLOCK  ADVISORY  WRITE 13 00:1b:74 0 EOF\n";
         let dev = rustix::fs::makedev(0, 0x1b);
-        assert_eq!(holder(text, dev, 73), Some(12));
-        assert_eq!(holder(text, dev, 74), Some(13));
-        assert_eq!(holder(text, dev, 75), None);
+        assert_eq!(flock_holder(text, dev, 73), Some(12));
+        assert_eq!(flock_holder(text, dev, 74), Some(13));
+        assert_eq!(flock_holder(text, dev, 75), None);
     }
 
     #[test]

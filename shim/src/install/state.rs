@@ -214,13 +214,14 @@ impl State {
 #[derive(Debug)]
 pub(crate) struct Lock {
     _fd: std::os::fd::OwnedFd,
-    directory: PathBuf,
+    file: PathBuf,
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Where nothing is installed the directory is there only to be locked; who has put something into it keeps it.
-        let _ = std::fs::remove_dir(&self.directory);
+        let _ = std::fs::remove_file(&self.file);
+        // Where nothing is installed the directory is there only for the lock; who has put something into it keeps it.
+        let _ = self.file.parent().map(std::fs::remove_dir);
     }
 }
 
@@ -229,22 +230,23 @@ pub(crate) fn directory() -> &'static Path {
     Path::new(PATH).parent().unwrap_or(Path::new("/"))
 }
 
-/// Waits for nobody: who comes second is told so.
+/// Waits for nobody: who comes second is told so. The file is opened by root alone: who can open it can lock it.
 pub(crate) fn lock(tree: &Tree) -> Result<Lock, Problem> {
     use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, fstat, openat, stat};
     let path = directory();
     let directory = tree.locate(path)?;
     std::fs::create_dir_all(&directory).map_err(|e| failed("make", path, e))?;
-    let fd = openat(CWD, &directory, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|e| failed("open", path, e))?;
+    let (path, file) = (path.join("lock"), directory.join("lock"));
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = openat(CWD, &file, flags, Mode::RUSR | Mode::WUSR).map_err(|e| failed("open", &path, e))?;
     let busy = |cause: String| {
         let remedy = "another installation is running: wait for it, then run this again";
         Problem::new(Exit::Failed, format!("lock {}: {cause}", path.display()), remedy)
     };
     flock(&fd, FlockOperation::NonBlockingLockExclusive).map_err(|e| busy(e.to_string()))?;
-    let ours = fstat(&fd).map_err(|e| failed("look at", path, e))?;
-    if stat(&directory).is_ok_and(|now| (now.st_dev, now.st_ino) == (ours.st_dev, ours.st_ino)) {
-        return Ok(Lock { _fd: fd, directory });
+    let ours = fstat(&fd).map_err(|e| failed("look at", &path, e))?;
+    if stat(&file).is_ok_and(|now| (now.st_dev, now.st_ino) == (ours.st_dev, ours.st_ino)) {
+        return Ok(Lock { _fd: fd, file });
     }
     Err(busy("it was removed meanwhile".to_owned()))
 }

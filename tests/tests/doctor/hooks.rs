@@ -58,6 +58,23 @@ fn an_entry_without_a_guard_is_a_warning(_node: &Node) {
     doctor().expect("warn", "engine-hook", "without a guard");
 }
 
+fn an_entry_that_is_killed_before_the_deadline_of_the_hook_is_a_failure(_node: &Node) {
+    install();
+    podman();
+    hooks();
+    doctor().expect("ok", "hook-timeout", "2 calls of the hook");
+    write("/etc/porthole/config.toml", "deadline_ms = 8000\n");
+    doctor().expect("ok", "hook-timeout", "8000 ms");
+    let file = format!("{HOOKS_D}/porthole-poststop.json");
+    let text = fs::read_to_string(&file).unwrap();
+    let shorter = text.replace("\"timeout\": 10", "\"timeout\": 5");
+    assert_ne!(shorter, text);
+    write(&file, &shorter);
+    doctor().expect_failures(&[("hook-timeout", "porthole-poststop.json: `timeout` is 5 s")]);
+    write("/etc/porthole/config.toml", "");
+    doctor().expect_health();
+}
+
 fn files_that_name_a_hook_that_has_gone(_node: &Node) {
     install();
     hooks();
@@ -129,6 +146,7 @@ on_a_node!(requires(root):
     an_engine_that_does_not_call_the_hook_is_a_warning,
     a_stage_that_is_missing_is_told,
     an_entry_without_a_guard_is_a_warning,
+    an_entry_that_is_killed_before_the_deadline_of_the_hook_is_a_failure,
     files_that_name_a_hook_that_has_gone,
     stale_configuration_of_every_engine_is_found,
     a_file_of_hooks_that_cannot_be_read_is_fatal_to_who_reads_it,

@@ -1,6 +1,7 @@
 //! What a command may use up: its cgroup, its limits, its time; seen from outside.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -170,6 +171,13 @@ fn what_a_killed_porthole_leaves_the_next_exec_ends(node: &Node) {
 
 /// A cgroup that is locked is taken for one in use.
 fn no_other_user_keeps_what_a_killed_porthole_leaves(node: &Node) {
+    for mode in [0o700, 0o755] {
+        kept_by_no_other_user(node, mode);
+    }
+}
+
+/// With directories of this mode; an older version made them open to everybody.
+fn kept_by_no_other_user(node: &Node, mode: u32) {
     let container = web_0(node);
     let mut running = Running::start(&["web-0", "--", "sh", "-c", "setsid sleep 1000 & sleep 1000"], "sh");
     let background = || confined().into_iter().find(|&pid| comm(pid) == "sleep");
@@ -177,6 +185,7 @@ fn no_other_user_keeps_what_a_killed_porthole_leaves(node: &Node) {
     let waiting: Vec<_> = own_cgroup(background().unwrap())
         .iter()
         .map(|dir| {
+            fs::set_permissions(dir, fs::Permissions::from_mode(mode)).unwrap();
             let mut ann = std::process::Command::new("setpriv");
             ann.args(["--reuid", "1234", "--regid", "567", "--clear-groups", "flock", "-F"]);
             ann.arg(dir).args(["sleep", "1000"]).stderr(Stdio::null()).spawn().unwrap()

@@ -69,6 +69,25 @@ fn hooks_of_the_site_come_first(node: &Node, runtime: Runtime) {
     node.expect_silence("a container with hooks of its own");
 }
 
+fn hooks_under_a_key_in_other_letters_are_called_as_ours_are(node: &Node, runtime: Runtime) {
+    // Written in Go, a runtime reads `Hooks` as `hooks`, and of both the last one; others know one spelling.
+    let porthole = Installed::new(node, runtime);
+    for (key, stage) in [("Hooks", "createRuntime"), ("hooks", "CreateRuntime"), ("HOOKS", "createruntime")] {
+        let out = node.scratch().join("site");
+        let script = format!("cat >/dev/null; echo ran >{}", out.display());
+        let site = json!({ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"] });
+        let bundle = web_0(node).with(|config| config[key] = json!({ stage: [site] }));
+        bundle.write();
+        porthole.run(&bundle);
+        assert_eq!(fs::read_to_string(&out).unwrap(), "ran\n", "{key}.{stage}");
+        assert_eq!(node.records(), [bundle.id.as_str()], "{key}.{stage}");
+        porthole.delete(&bundle);
+        assert!(node.pins().is_empty() && node.records().is_empty(), "{key}.{stage}");
+        fs::remove_file(out).unwrap();
+    }
+    node.expect_silence("hooks in other letters");
+}
+
 fn a_second_pass_changes_nothing(node: &Node, runtime: Runtime) {
     let porthole = Installed::new(node, runtime);
     let bundle = web_0(node);
@@ -158,6 +177,7 @@ on_every_runtime!(
     recorded_pinned_and_released,
     fields_and_numbers_survive_byte_for_byte,
     hooks_of_the_site_come_first,
+    hooks_under_a_key_in_other_letters_are_called_as_ours_are,
     a_second_pass_changes_nothing,
     an_older_installation_in_the_bundle_is_replaced,
     programs_that_are_gone_hold_up_no_container,

@@ -86,6 +86,7 @@ fn what_is_no_configuration_is_not_touched(node: &Node) {
         ("two documents", b"{}{}", "JSON"),
         ("no object", b"[{}]", "an array"),
         ("hooks twice", b"{\"hooks\":{},\"hooks\":{}}", "twice"),
+        ("hooks in two spellings", b"{\"hooks\":{},\"Hooks\":{}}", "twice"),
         ("no list", b"{\"hooks\":{\"poststop\":{}}}", "an object"),
         ("deep", &[b'['; 100_000], "JSON"),
     ];

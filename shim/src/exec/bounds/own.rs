@@ -8,7 +8,7 @@ use porthole_registry::bounded;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::super::error::{ExecError, Step};
 use super::hierarchy::{Hierarchy, Knob, PARENT, ROOT, Version, hierarchies};
 use super::{Life, NO_CGROUP, OwnLimits, slots};
+use crate::locks::flock_holder;
 
 /// What a process needs to die of SIGKILL, whatever it is doing.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -233,7 +234,7 @@ impl Own {
             .all(|hierarchy| matches!(rmdir(hierarchy.parent.join(&self.name)), Ok(()) | Err(Errno::NOENT)))
     }
 
-    /// Ends what execs have left that were killed. What somebody holds the lock of is theirs.
+    /// Ends what execs have left that were killed. What root holds the lock of is in use.
     pub(super) fn sweep(&self) {
         let Some(first) = self.hierarchies.first() else { return };
         let Ok(entries) = std::fs::read_dir(&first.parent) else { return };
@@ -248,11 +249,19 @@ impl Own {
             names.rotate_left(start);
         }
         for name in names.into_iter().take(SWEPT) {
-            let Ok(lock) = lock(&first.parent.join(&name)) else { continue };
+            let directory = first.parent.join(&name);
+            let (lock, is_a_users) = match lock(&directory) {
+                Ok(lock) => (lock, false),
+                Err(_) => match locked_by_a_user(&directory) {
+                    Some(lock) => (lock, true),
+                    None => continue,
+                },
+            };
             let (version, hierarchies) = (self.version, self.hierarchies.clone());
             let left = Self { version, hierarchies, name, life: Life::Free, lock };
             // Where nobody waits, what runs goes on; a directory that is not empty is not removed.
-            if (left.name.starts_with("free-") || left.empty(HASTE)) && !slots::is_slot(&left.name) {
+            let is_over = left.name.starts_with("free-") || left.empty(HASTE);
+            if is_over && (is_a_users || !slots::is_slot(&left.name)) {
                 left.remove();
             }
         }
@@ -305,6 +314,21 @@ pub(super) fn lock(directory: &Path) -> rustix::io::Result<OwnedFd> {
         fchmod(&lock, CLOSED)?;
     }
     Ok(lock)
+}
+
+/// Opens the directory of a cgroup that is locked by another user than root. An older version made them open to everybody;
+/// from now on this one is closed.
+fn locked_by_a_user(directory: &Path) -> Option<OwnedFd> {
+    let lock = open(directory, OFlags::RDONLY | OFlags::DIRECTORY).ok()?;
+    let stat = fstat(&lock).ok()?;
+    if stat.st_mode & 0o077 == 0 {
+        return None;
+    }
+    let locks = bounded::text("/proc/locks", bounded::LISTS).ok()?;
+    let holder = flock_holder(&locks, stat.st_dev, stat.st_ino)?;
+    // An exec waits for its command with the lock in hand: of one that is gone it is not.
+    let is_roots = std::fs::metadata(format!("/proc/{holder}")).is_ok_and(|process| process.uid() == 0);
+    (!is_roots && fchmod(&lock, CLOSED).is_ok()).then_some(lock)
 }
 
 pub(super) fn open(path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
+use porthole_tests::process::wait_until;
 use porthole_tests::{Node, on_a_node, tools};
 
 use super::setting::*;
@@ -139,6 +140,36 @@ fn a_shim_as_the_default_is_left_as_it_is(node: &Node) {
     }
 }
 
+fn no_other_user_keeps_an_installation_from_its_lock(node: &Node) {
+    let tree = Tree::new(node);
+    fs::create_dir_all(tree.at("/var/lib/porthole")).unwrap();
+    let mut ann = Command::new("setpriv");
+    ann.args(["--reuid", "1234", "--regid", "567", "--clear-groups", "flock", "-F"]);
+    let mut ann = ann.arg(tree.at("/var/lib/porthole")).args(["sleep", "1000"]).spawn().unwrap();
+    wait_until("the user's lock", || {
+        let directory = File::open(tree.at("/var/lib/porthole")).unwrap();
+        rustix::fs::flock(&directory, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err()
+    });
+    tree.install().expect_success();
+    let names = || fs::read_dir(tree.at("/var/lib/porthole")).unwrap().count();
+    assert_eq!(names(), 1, "the state alone");
+    // Another installation does.
+    let lock = tree.at("/var/lib/porthole/lock");
+    let held = File::create(&lock).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let outcome = tree.uninstall();
+    assert!(
+        !outcome.status.success() && outcome.stderr.contains("another installation is running"),
+        "{outcome:?}"
+    );
+    // Killed, it leaves its lock, which holds up nobody.
+    drop(held);
+    tree.uninstall().expect_success();
+    assert!(!tree.at("/var/lib/porthole").exists());
+    ann.kill().unwrap();
+    ann.wait().unwrap();
+}
+
 fn a_tree_without_engines_is_an_error(node: &Node) {
     let tree = Tree::new(node);
     fs::remove_dir_all(tree.at("/etc/docker")).unwrap();
@@ -157,5 +188,6 @@ on_a_node!(requires(root):
     what_is_no_configuration_is_refused_with_the_reason,
     options_that_the_file_would_contradict_are_refused,
     a_shim_as_the_default_is_left_as_it_is,
+    no_other_user_keeps_an_installation_from_its_lock,
     a_tree_without_engines_is_an_error,
 );
