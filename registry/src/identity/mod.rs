@@ -43,6 +43,12 @@ pub enum Engine {
 }
 
 impl Engine {
+    /// The engine with this name, or none that is known.
+    pub fn parse(name: &str) -> Self {
+        let all = [Self::Containerd, Self::CriO, Self::Podman, Self::Docker, Self::Nerdctl];
+        all.into_iter().find(|engine| engine.as_str() == name).unwrap_or_default()
+    }
+
     /// The engine's name as records and tables have it.
     pub fn as_str(self) -> &'static str {
         match self {
