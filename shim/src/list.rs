@@ -8,6 +8,7 @@ use crate::share;
 use porthole_registry::config::Config;
 use porthole_registry::identity::{Engine, Kind};
 use porthole_registry::namespace::NamespaceKind;
+use porthole_registry::naming::sanitize;
 use porthole_registry::record::Record;
 use serde::Serialize;
 use std::io::IsTerminal;
@@ -44,6 +45,8 @@ pub(crate) struct Row<'a> {
     namespace: Option<&'a str>,
     container: Option<String>,
     pin: Option<&'a str>,
+    /// Whether the pin is called by the pod's name alone.
+    plain_pin: bool,
     netns: Option<u64>,
     host_network: bool,
     ips: &'a [IpAddr],
@@ -176,6 +179,7 @@ fn row<'a>(pod: &'a Pod, ips: &'a [IpAddr], container: Option<(&'a Record, &(boo
         namespace: pod.namespace.as_deref(),
         container: record.map(Pod::container_label),
         pin: pod.pin.as_ref().map(|pin| pin.as_str()),
+        plain_pin: pod.pin.as_ref().is_some_and(|pin| *pin == sanitize(&pod.name)),
         netns: pod.netns.map(|id| id.ino),
         host_network: pod.on_host_network,
         ips,
