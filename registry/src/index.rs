@@ -1,14 +1,15 @@
 //! The index of pins: a directory for each pinned network namespace, named by its inode.
 //!
 //! `name`, `holder` and `pod` are symbolic links, because one is made by a single system call and is never torn:
-//! `name` points to the pin, `holder` to what else keeps the namespace alive, and `pod` holds the pod's namespace
-//! and name, which outlive its last record. Every member container is an empty file `ID.member`. All look-ups cost the same however many containers there are.
+//! `name` points to the pin, `holder` to what else keeps the namespace alive; `pod` holds the pod's namespace
+//! and name and `sandbox` which sandbox it has, which outlive its last record. Every member container is an empty file `ID.member`. All look-ups cost the same however many containers there are.
 
 use crate::container_id::ContainerId;
 use crate::error::{Error, Step};
 use crate::identity::PodRef;
 use crate::lock::Lock;
 use crate::naming::PinName;
+use crate::sandbox::Sandbox;
 use crate::store::{IDLE, Store, WRITE, gone};
 use rustix::fs::{self, AtFlags, FileType, Mode};
 use rustix::io::Errno;
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 pub(crate) const MEMBER: &str = ".member";
 /// The links of an entry.
-pub(crate) const LINKS: [&str; 3] = ["name", "holder", "pod"];
+pub(crate) const LINKS: [&str; 4] = ["name", "holder", "pod", "sandbox"];
 pub(crate) const PINNED: &str = "netns";
 pub(crate) const GOING: &str = "going";
 pub(crate) const ADOPTED: &str = "adopted";
@@ -67,6 +68,18 @@ impl Store {
     pub(crate) fn set_pod(&self, _lock: &Lock, ino: u64, pod: &PodRef) -> Result<(), Error> {
         let label = format!("{}/{}", pod.namespace.as_deref().unwrap_or_default(), pod.name);
         self.set_link(PINNED, ino, "pod", Path::new(&label))
+    }
+
+    /// The sandbox of the pod, if its containers or its engine's state told which that is.
+    ///
+    /// # Errors
+    /// When the entry cannot be read.
+    pub fn sandbox(&self, ino: u64) -> Result<Option<Sandbox>, Error> {
+        Ok(self.link(&format!("{PINNED}/{ino}/sandbox"))?.and_then(|link| Sandbox::from_link(&link)))
+    }
+
+    pub(crate) fn set_sandbox(&self, _lock: &Lock, ino: u64, sandbox: &Sandbox) -> Result<(), Error> {
+        self.set_link(PINNED, ino, "sandbox", &sandbox.to_link())
     }
 
     fn link(&self, file: &str) -> Result<Option<PathBuf>, Error> {

@@ -35,6 +35,7 @@ pub mod record;
 pub mod registration;
 mod release;
 mod rename;
+pub mod sandbox;
 pub mod stage;
 pub mod store;
 pub mod stray;

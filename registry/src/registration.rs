@@ -15,6 +15,7 @@ use crate::netns_dir::NetnsDir;
 use crate::pin::Found;
 use crate::process::ProcessError;
 use crate::record::{PinRecord, Record};
+use crate::sandbox::Sandbox;
 use crate::stage::Stage;
 use crate::store::Store;
 use rustix::fd::OwnedFd;
@@ -43,8 +44,8 @@ pub struct Reservation<'a> {
     pub id: NamespaceId,
     /// How the pin is named.
     pub template: &'a Template,
-    /// The sandbox's id.
-    pub sandbox: ContainerId,
+    /// The sandbox.
+    pub sandbox: Sandbox,
     /// The names that its engine gave it.
     pub identity: Identity,
     /// Where the engine has it pinned: for as long as the namespace is found there, the pin stays.
@@ -151,12 +152,13 @@ impl Registry {
         {
             return Ok(None);
         }
-        let name = self.pin_name_of(lock, &dir, netns, *id, &Names::of(template, identity, sandbox))?;
+        let name = self.pin_name_of(lock, &dir, netns, *id, &Names::of(template, identity, &sandbox.id))?;
         let mut failures = Failures::default();
         failures.note(self.store.set_holder(lock, id.ino, holder));
         if let Some(pod) = &identity.pod {
             failures.note(self.store.set_pod(lock, id.ino, pod));
         }
+        failures.note(self.store.set_sandbox(lock, id.ino, sandbox));
         // Without members it is idle, or goes again.
         let went = self.settle(lock, id.ino);
         failures.into_result()?;
@@ -217,6 +219,12 @@ impl Registry {
             && (record.kind == Kind::Sandbox || !self.store.pod(ns.ino).is_ok_and(|known| known.is_some()))
         {
             failures.note(self.store.set_pod(lock, ns.ino, pod));
+        }
+        if let Some(sandbox) = Sandbox::of(record)
+            && (record.kind == Kind::Sandbox
+                || !self.store.sandbox(ns.ino).is_ok_and(|known| known.is_some()))
+        {
+            failures.note(self.store.set_sandbox(lock, ns.ino, &sandbox));
         }
         failures.note(self.store.join(lock, ns.ino, &record.id));
         failures.note(self.store.set_idle(lock, ns.ino, false));

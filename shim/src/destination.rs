@@ -99,8 +99,9 @@ fn of_pod(
         namespace: pod.namespace.clone(),
         pod: Some(pod.name.clone()),
         container: named.map(Pod::container_label),
-        id: record.map(|record| record.id.to_string()),
+        id: record.map(|record| record.id.to_string()).or_else(|| pod.sandbox_id().map(str::to_owned)),
     };
+    let of_sandbox = || pod.sandbox.as_ref()?.sandbox.bundle.clone();
     Destination {
         label,
         identity,
@@ -110,7 +111,7 @@ fn of_pod(
         process,
         selinux: record.and_then(|record| record.security.selinux.clone()),
         apparmor: record.and_then(|record| record.security.apparmor.clone()),
-        bundle: record.map(|record| record.bundle.clone()),
+        bundle: record.map(|record| record.bundle.clone()).or_else(of_sandbox),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::cgroup::{self, Usage};
 use crate::exit::ExitCode;
-use crate::inventory::{Inventory, Pod, host};
+use crate::inventory::{Inventory, Pod, SandboxSummary, host};
 use crate::list::{age, short};
 use crate::netlink::{self, HostVeth, Link};
 use crate::output::{Format, Page, few, or_dash, print_json};
@@ -33,6 +33,8 @@ struct Report<'a> {
     pin: Option<&'a str>,
     network: Network,
     containers: Vec<Container<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sandbox: Option<SandboxSummary<'a>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     namespaces: BTreeMap<NamespaceKind, Shared>,
     not_isolated: &'static str,
@@ -77,6 +79,7 @@ pub(crate) fn run(words: &str, config: &Config, format: Format) -> Result<ExitCo
                 pin: pod.pin.as_ref().map(|pin| pin.as_str()),
                 network,
                 containers,
+                sandbox: pod.sandbox_summary(),
                 namespaces: BTreeMap::new(),
                 not_isolated: NEVER_ISOLATED,
             };
@@ -118,6 +121,7 @@ const fn anonymous(network: Network) -> Report<'static> {
         pin: None,
         network,
         containers,
+        sandbox: None,
         namespaces: BTreeMap::new(),
         not_isolated: NEVER_ISOLATED,
     }
@@ -193,6 +197,16 @@ fn write_page(out: &mut Page, report: &Report<'_>, title: &str) {
     }
     for container in &report.containers {
         write_container(out, container);
+    }
+    if let Some(sandbox) = &report.sandbox {
+        out.line(format_args!("  sandbox (sandbox)"));
+        out.line(format_args!("    id        {}", sandbox.id));
+        out.line(format_args!("    engine    {}", sandbox.engine));
+        out.line(format_args!(
+            "    state     {}: its engine {} the pod's network",
+            sandbox.state(),
+            if sandbox.ready { "keeps" } else { "has given up" }
+        ));
     }
     if report.containers.is_empty() && report.pod.is_some() {
         out.line(format_args!(

@@ -19,10 +19,13 @@ use porthole_registry::naming::PinName;
 use porthole_registry::process::Process;
 use porthole_registry::record::Record;
 use porthole_registry::registration::Registry;
+use porthole_registry::sandbox::Sandbox;
 use porthole_registry::store::{Listed, Store};
 use porthole_registry::{Error, Found, NetnsDir};
 use present::Present;
 use rustix::fd::OwnedFd;
+use rustix::fs::CWD;
+use serde::Serialize;
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -36,11 +39,55 @@ pub(crate) struct Pod {
     pub(crate) pin: Option<PinName>,
     /// Only records are left of it: the number of its network namespace is another's by now.
     pub(crate) ended: bool,
+    /// Of a pod in back-off, where the index has it.
+    pub(crate) sandbox: Option<Idle>,
     /// Empty for a pod in back-off, of which only the pin is left. The sandbox is the last.
     pub(crate) containers: Vec<Record>,
 }
 
+/// The sandbox of a pod without a container.
+#[derive(Debug)]
+pub(crate) struct Idle {
+    pub(crate) sandbox: Sandbox,
+    /// Whether its engine has the pod's network still, and has not stopped the sandbox.
+    pub(crate) ready: bool,
+}
+
+/// The same, for programs.
+#[derive(Debug, Serialize)]
+pub(crate) struct SandboxSummary<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) engine: &'static str,
+    pub(crate) ready: bool,
+}
+
+impl SandboxSummary<'_> {
+    /// For people: there is no process to be told by.
+    pub(crate) const fn state(&self) -> &'static str {
+        if self.ready { "ready" } else { "ended" }
+    }
+
+    /// Its id, as short as that of a container.
+    pub(crate) fn short(&self) -> &str {
+        self.id.get(..12).unwrap_or(self.id)
+    }
+}
+
 impl Pod {
+    /// The id of the pod's sandbox, where that has no record of its own.
+    pub(crate) fn sandbox_id(&self) -> Option<&str> {
+        let of_records =
+            || self.containers.iter().find_map(|record| record.pod.as_ref()?.sandbox_id.as_deref());
+        let id = self.sandbox.as_ref().map(|idle| idle.sandbox.id.as_str()).or_else(of_records)?;
+        self.containers.iter().all(|record| record.id.as_str() != id).then_some(id)
+    }
+
+    /// The sandbox of a pod in back-off.
+    pub(crate) fn sandbox_summary(&self) -> Option<SandboxSummary<'_>> {
+        let Idle { sandbox, ready } = self.sandbox.as_ref()?;
+        Some(SandboxSummary { id: sandbox.id.as_str(), engine: sandbox.engine.as_str(), ready: *ready })
+    }
+
     /// `NAMESPACE/NAME`, or the name alone where there is no namespace: a target that means this pod.
     pub(crate) fn label(&self) -> String {
         self.namespace
@@ -240,6 +287,11 @@ fn idle_pod(store: &Store, config: &Config, ino: u64) -> Result<Option<Pod>, Err
     if id.ino != ino {
         return Ok(None);
     }
+    let sandbox = store.sandbox(ino)?.map(|sandbox| {
+        let is_held =
+            store.holder(ino).ok().flatten().is_some_and(|path| NamespaceId::at(CWD, &path) == Ok(id));
+        Idle { ready: is_held && !sandbox.is_stopped(), sandbox }
+    });
     let label = store.pod(ino)?.unwrap_or_default();
     let (namespace, name) = label.split_once('/').unwrap_or(("", &label));
     Ok(Some(Pod {
@@ -249,6 +301,7 @@ fn idle_pod(store: &Store, config: &Config, ino: u64) -> Result<Option<Pod>, Err
         on_host_network: false,
         pin: Some(pin),
         ended: false,
+        sandbox,
         containers: Vec::new(),
     }))
 }

@@ -1,13 +1,14 @@
 //! `porthole list`: the pods and containers of this node.
 
 use crate::exit::ExitCode;
-use crate::inventory::{Inventory, Pod};
+use crate::inventory::{Inventory, Pod, SandboxSummary};
 use crate::output::{Cell, Format, few, json, or_dash, print, print_exactly, print_json, table};
 use crate::problem::Problem;
 use crate::share;
 use porthole_registry::config::Config;
 use porthole_registry::identity::{Engine, Kind};
 use porthole_registry::namespace::NamespaceKind;
+use porthole_registry::naming::sanitize;
 use porthole_registry::record::Record;
 use serde::Serialize;
 use std::io::IsTerminal;
@@ -44,6 +45,8 @@ pub(crate) struct Row<'a> {
     namespace: Option<&'a str>,
     container: Option<String>,
     pin: Option<&'a str>,
+    /// Whether the pin is called by the pod's name alone.
+    plain_pin: bool,
     netns: Option<u64>,
     host_network: bool,
     ips: &'a [IpAddr],
@@ -51,6 +54,9 @@ pub(crate) struct Row<'a> {
     /// When the container was started.
     #[serde(skip_serializing_if = "Option::is_none")]
     started: Option<String>,
+    /// Of a pod of which only the pin is left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sandbox: Option<SandboxSummary<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<&'a Record>,
 }
@@ -111,6 +117,7 @@ impl ListArgs {
         texts.into_iter().any(contains)
             && self.namespace.as_ref().is_none_or(|wanted| pod.namespace.as_ref() == Some(wanted))
             && (self.engine.is_none()
+                || pod.sandbox.as_ref().is_some_and(|idle| self.selects_engine(idle.sandbox.engine))
                 || pod.containers.iter().any(|record| self.selects_engine(record.engine)))
     }
 
@@ -172,11 +179,13 @@ fn row<'a>(pod: &'a Pod, ips: &'a [IpAddr], container: Option<(&'a Record, &(boo
         namespace: pod.namespace.as_deref(),
         container: record.map(Pod::container_label),
         pin: pod.pin.as_ref().map(|pin| pin.as_str()),
+        plain_pin: pod.pin.as_ref().is_some_and(|pin| *pin == sanitize(&pod.name)),
         netns: pod.netns.map(|id| id.ino),
         host_network: pod.on_host_network,
         ips,
         running: container.is_some_and(|(_, life)| life.0),
         started: container.map(|(_, life)| life.1.clone()),
+        sandbox: pod.sandbox_summary(),
         record,
     }
 }
@@ -194,12 +203,16 @@ fn as_table(rows: &[Row<'_>], format: Format, every_kind: bool) -> String {
         let record = row.record;
         let netns =
             if row.host_network { Some("host".to_owned()) } else { row.netns.map(|ino| ino.to_string()) };
+        let sandbox = row.sandbox.as_ref();
         let pid = record.map(|record| if row.running { record.pid.to_string() } else { "ended".to_owned() });
+        let pid = pid.or_else(|| sandbox.map(|sandbox| sandbox.state().to_owned()));
+        let engine = record.map(|record| record.engine.as_str()).or(sandbox.map(|sandbox| sandbox.engine));
+        let container = row.container.as_deref().or(sandbox.map(|_| "(sandbox)"));
         let mut cells: Vec<Cell> = vec![
             row.pod.into(),
             or_dash(row.namespace).into(),
-            or_dash(row.container.as_ref()).into(),
-            or_dash(record.map(|record| record.engine)).into(),
+            or_dash(container).into(),
+            or_dash(engine).into(),
             or_dash(pid).into(),
             or_dash(netns).into(),
             Cell::phrase(or_dash(Some(few(row.ips, ADDRESSES, ",")))),
@@ -208,10 +221,8 @@ fn as_table(rows: &[Row<'_>], format: Format, every_kind: bool) -> String {
         if wide {
             cells.extend([
                 Cell::from(or_dash(row.pin)),
-                Cell::from(or_dash(record.map(|record| record.id.short()))),
-                Cell::from(or_dash(
-                    record.map(|r| if r.kind == Kind::Sandbox { "sandbox" } else { "container" }),
-                )),
+                Cell::from(or_dash(record.map(|r| r.id.short()).or(sandbox.map(SandboxSummary::short)))),
+                Cell::from(or_dash(record.map(|r| kind(r.kind)).or(sandbox.map(|_| kind(Kind::Sandbox))))),
                 Cell::from(or_dash(record.and_then(|record| record.image.as_ref()))),
                 Cell::from(or_dash(record.and_then(|record| record.cgroup.as_ref()))),
             ]);
@@ -225,6 +236,13 @@ fn as_table(rows: &[Row<'_>], format: Format, every_kind: bool) -> String {
         cells
     });
     table(&header, &cells.collect::<Vec<_>>())
+}
+
+const fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Sandbox => "sandbox",
+        Kind::Container => "container",
+    }
 }
 
 /// How long something has been there since this time.

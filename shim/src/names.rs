@@ -40,7 +40,7 @@ pub(crate) struct Stamp {
 impl Stamp {
     /// Taken before the records are read.
     pub(crate) fn of(store: &Store) -> Option<Self> {
-        let mut stamp = Self { text: String::from("porthole names 1"), newest: Duration::ZERO };
+        let mut stamp = Self { text: String::from("porthole names 2"), newest: Duration::ZERO };
         for directory in ["containers", "idle"] {
             let stat = statat(store.dir(), directory, AtFlags::SYMLINK_NOFOLLOW).ok()?;
             let seconds = u64::try_from(stat.st_mtime).ok()?;
@@ -66,12 +66,14 @@ pub(crate) struct Selected {
     pub(crate) idle: Vec<u64>,
 }
 
-/// A pod, on one line: inode, namespace, name, pin, then id and name of every container. A pin without members has none.
+/// A pod, on one line: inode, namespace, name, pin, id of a sandbox without a record, then id and name of every container.
+/// A pin without members has none.
 struct Line<'a> {
     netns: &'a str,
     namespace: &'a str,
     pod: &'a str,
     pin: &'a str,
+    sandbox: &'a str,
     containers: Split<'a, char>,
 }
 
@@ -79,14 +81,22 @@ impl<'a> Line<'a> {
     fn parse(line: &'a str) -> Option<Self> {
         let mut fields = line.split('\t');
         let mut next = || fields.next();
-        Some(Self { netns: next()?, namespace: next()?, pod: next()?, pin: next()?, containers: fields })
+        Some(Self {
+            netns: next()?,
+            namespace: next()?,
+            pod: next()?,
+            pin: next()?,
+            sandbox: next()?,
+            containers: fields,
+        })
     }
 
     fn may_be(&self, wanted: &Wanted<'_>) -> bool {
         match wanted {
             Wanted::Word(word) => {
                 let by_prefix = |field: &str| word.len() >= SHORTEST_PREFIX && field.starts_with(word);
-                [self.pod, self.pin].contains(word)
+                [self.pod, self.pin, self.sandbox].contains(word)
+                    || by_prefix(self.sandbox)
                     || self.containers.clone().any(|field| field == *word || by_prefix(field))
             }
             Wanted::Pod(namespace, pod) => self.namespace == *namespace && self.pod == *pod,
@@ -195,6 +205,7 @@ fn text(stamp: &Stamp, pods: &[Pod]) -> Option<String> {
         let netns = pod.netns.map(|id| id.ino.to_string()).unwrap_or_default();
         let pin = pod.pin.as_ref().map(ToString::to_string).unwrap_or_default();
         let mut fields = vec![netns.as_str(), pod.namespace.as_deref().unwrap_or_default(), &pod.name, &pin];
+        fields.push(pod.sandbox_id().unwrap_or_default());
         for record in &pod.containers {
             fields.extend([record.id.as_str(), record.name.as_deref().unwrap_or_default()]);
         }
@@ -211,8 +222,8 @@ fn text(stamp: &Stamp, pods: &[Pod]) -> Option<String> {
 mod tests {
     use super::*;
 
-    const LINES: &str = "1\tshop\tweb-0\tweb-0\tabcdef0123\tapp\tabcd999999\tsidecar\n\
-                         2\tstage\tweb-0\tweb-0.stage\tffff000000\tapp\n3\tshop\tidle-0\tidle-0\n";
+    const LINES: &str = "1\tshop\tweb-0\tweb-0\t5a5a111111\tabcdef0123\tapp\tabcd999999\tsidecar\n\
+                         2\tstage\tweb-0\tweb-0.stage\t\tffff000000\tapp\n3\tshop\tidle-0\tidle-0\t5a5a222222\n";
 
     fn ids(wanted: &Wanted<'_>) -> (Vec<String>, Vec<u64>) {
         let found = found_in(LINES.as_bytes(), wanted).unwrap();
@@ -227,6 +238,8 @@ mod tests {
         assert_eq!(ids(&Wanted::Pod("shop", "web-0")).0.len(), 2);
         assert_eq!(ids(&Wanted::Netns("2".into())).0, ["ffff000000"]);
         assert_eq!(ids(&Wanted::Word("idle-0")), (vec![], vec![3]));
+        assert_eq!(ids(&Wanted::Word("5a5a222222")), (vec![], vec![3]), "by its sandbox");
+        assert_eq!(ids(&Wanted::Word("5a5a")).0.len(), 2, "both");
     }
 
     #[test]

@@ -126,15 +126,21 @@ impl Inventory {
         if let Some((pod, record)) = self.records().find(|(_, record)| record.id.as_str() == word) {
             return vec![(pod, Some(record))];
         }
-        let mut found: Vec<_> = self
-            .pods
-            .iter()
-            .filter(|pod| pod.name == word || pod.pin.as_ref().is_some_and(|pin| pin.as_str() == word))
-            .map(|pod| (pod, None))
-            .collect();
+        let of_sandbox = |pod: &&Pod, is_it: &dyn Fn(&str) -> bool| pod.sandbox_id().is_some_and(is_it);
+        // So does that of a sandbox without a record: its pod.
+        if let Some(pod) = self.pods.iter().find(|pod| of_sandbox(pod, &|id| id == word)) {
+            return vec![(pod, None)];
+        }
+        let is_prefix = |id: &str| word.len() >= SHORTEST_PREFIX && id.starts_with(word);
+        let is_it = |pod: &&Pod| {
+            pod.name == word
+                || pod.pin.as_ref().is_some_and(|pin| pin.as_str() == word)
+                || of_sandbox(pod, &is_prefix)
+        };
+        let mut found: Vec<_> = self.pods.iter().filter(is_it).map(|pod| (pod, None)).collect();
         for (pod, record) in self.records() {
             let by_name = record.name.as_deref() == Some(word);
-            let by_prefix = word.len() >= SHORTEST_PREFIX && record.id.as_str().starts_with(word);
+            let by_prefix = is_prefix(record.id.as_str());
             // A pod means its network namespace whichever of its containers has its name, too.
             let of_found_pod =
                 found.iter().any(|(other, named)| named.is_none() && std::ptr::eq(*other, pod));

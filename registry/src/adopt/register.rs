@@ -15,6 +15,7 @@ use crate::process::{Process, ProcessError};
 use crate::reconcile::{Action, Done};
 use crate::registration::{Registration, Registry, Reservation};
 use crate::release::nsfs;
+use crate::sandbox::Sandbox;
 use crate::stage::Stage;
 use crate::text::clean;
 use rustix::fs::{self, CWD, Mode, OFlags};
@@ -125,6 +126,14 @@ impl Registry {
     fn adopt_pod(&self, ready: &Ready, adoption: &Adoption<'_>) -> Result<bool, Error> {
         let Some(reservation) = reservation(ready, adoption)? else { return Ok(false) };
         if self.is_reserved(&reservation)? {
+            let ino = reservation.id.ino;
+            // Pinned by a version that kept no more of it than the pod's name.
+            if self.store.sandbox(ino)?.is_none() {
+                let lock = self.store.lock(Deadline::after(adoption.patience))?;
+                if self.is_reserved(&reservation)? {
+                    self.store.set_sandbox(&lock, ino, &reservation.sandbox)?;
+                }
+            }
             return Ok(false);
         }
         let deadline = Deadline::after(adoption.patience);
@@ -178,7 +187,8 @@ pub(super) fn reservation<'a>(
     if adoption.host.namespace(NamespaceKind::Net) == Some(id) {
         return Ok(None);
     }
-    let (sandbox, identity) = (ready.candidate.id.clone(), ready.identity.clone());
+    let identity = ready.identity.clone();
+    let sandbox = Sandbox::new(&identity, &ready.candidate.id, &ready.candidate.bundle);
     Ok(Some(Reservation { netns, id, template: adoption.template, sandbox, identity, holder }))
 }
 

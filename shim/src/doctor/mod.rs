@@ -14,6 +14,7 @@ mod logging;
 mod lsm;
 mod named;
 mod netns_dir;
+mod pin_names;
 mod pins;
 mod registry;
 mod report;
@@ -37,13 +38,14 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(25);
 
 /// The checks of each subject, in the order in which they are told.
-const SUBJECTS: [Subject; 11] = [
+const SUBJECTS: [Subject; 12] = [
     binaries::SUBJECT,
     engines::SUBJECT,
     timeouts::SUBJECT,
     registry::SUBJECT,
     netns_dir::SUBJECT,
     pins::SUBJECT,
+    pin_names::SUBJECT,
     adoption::SUBJECT,
     units::SUBJECT,
     kernel::SUBJECT,

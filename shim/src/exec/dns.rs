@@ -290,7 +290,7 @@ fn searchable(directory: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-/// The source of the mount the engine made for `/etc/NAME`, which outlives the container's processes.
+/// The source of the mount the engine made for `/etc/NAME`, or the file that it keeps in the bundle, which outlives the container's processes.
 fn from_bundle(bundle: &Path, name: &str) -> Option<io::Result<Vec<u8>>> {
     let config = match Regular::open(CWD, &bundle.join("config.json"), OFlags::empty()) {
         Ok(config) => config,
@@ -301,7 +301,9 @@ fn from_bundle(bundle: &Path, name: &str) -> Option<io::Result<Vec<u8>>> {
         Ok(text) => text,
         Err(error) => return Some(Err(error)),
     };
-    read_roots(&bundle.join(mount_source(&text, name)?)).transpose()
+    // CRI-O keeps those of a sandbox beside its configuration, where no process needs a mount of them.
+    let source = mount_source(&text, name).map_or_else(|| bundle.join(name), |source| bundle.join(source));
+    read_roots(&source).transpose()
 }
 
 /// Engines keep these files where others cannot look, with modes that let everybody in their containers read them.

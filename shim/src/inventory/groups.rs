@@ -78,6 +78,7 @@ fn ended(records: Vec<Record>) -> Vec<Pod> {
             on_host_network: false,
             pin: None,
             ended: true,
+            sandbox: None,
             containers,
         }
     };
@@ -107,6 +108,7 @@ fn pod(mut containers: Vec<Record>, present: &Present, template: &Template) -> P
         namespace,
         name,
         ended: false,
+        sandbox: None,
         containers,
     }
 }

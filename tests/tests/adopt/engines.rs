@@ -187,6 +187,89 @@ fn a_pod_whose_sandbox_has_no_process_has_its_name(node: &Node) {
     node.expect_silence("a pod without a process");
 }
 
+const RESOLV: &str = "nameserver 10.85.0.10\nsearch shop.svc.cluster.local\n";
+
+fn a_sandbox_without_a_process_keeps_its_identity(node: &Node) {
+    let engine = EnginePin::new_netns("/run/engine-netns/6b1d");
+    let id = sandbox_without_process(node, "shop", "web-0", engine.path());
+    // The last one is this far alike.
+    let twin = EnginePin::new_netns("/run/engine-netns/6b1e");
+    let other = sandbox_without_process(node, "stage", "web-0", twin.path());
+    fs::write(userdata(&id).join("resolv.conf"), RESOLV).unwrap();
+    assert_eq!(adopted(), [id.as_str(), other.as_str()]);
+    let json = |words: &[&str]| -> Value {
+        serde_json::from_str(tools::porthole(&[&["-o", "json"], words].concat()).expect_success()).unwrap()
+    };
+    let sandbox = |ready: bool| serde_json::json!({ "id": id, "engine": "cri-o", "ready": ready });
+    let rows = json(&["list", "--engine", "cri-o", "--namespace", "shop"]);
+    assert_eq!((&rows[0]["pod"], &rows[0]["namespace"]), (&"web-0".into(), &"shop".into()), "{rows}");
+    assert_eq!(rows[0]["sandbox"], sandbox(true), "{rows}");
+    let table = tools::porthole(&["-o", "wide", "list", "-n", "shop"]).expect_success().to_owned();
+    for word in ["(sandbox)", "cri-o", "ready", &id[..12]] {
+        assert!(table.contains(word), "{word} in {table}");
+    }
+    // By its id, as `crictl pods` shows it, and by the beginning of that.
+    for target in [id.as_str(), &id[..12], "shop/web-0"] {
+        assert_eq!(json(&["inspect", target])["sandbox"], sandbox(true), "{target}");
+        let seen = tools::porthole(&["exec", target, "--", "cat", "/etc/resolv.conf"]);
+        assert_eq!(seen.expect_success(), RESOLV, "{target}");
+    }
+    let page = tools::porthole(&["inspect", &id]).expect_success().to_owned();
+    assert!(page.contains(&id) && page.contains("cri-o") && page.contains("ready"), "{page}");
+    let beginning: String =
+        id.chars().zip(other.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a).collect();
+    let ambiguous = tools::porthole(&["inspect", &beginning]);
+    assert_eq!(ambiguous.status.code(), Some(4), "{beginning}: {ambiguous:?}");
+    // A node with many has an index of names.
+    let many: Vec<_> = (0..20)
+        .map(|n| {
+            let bundle = Bundle::new(node).hooked(&[]).host_network();
+            let name = serde_json::Map::from_iter([("nerdctl/name".into(), format!("x{n}").into())]);
+            Container::run(Runtime::Runc, &bundle.annotations(&name))
+        })
+        .collect();
+    assert_eq!(adopted().len(), 20);
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    json(&["list"]);
+    assert!(node.run_dir().join("names").exists());
+    assert_eq!(json(&["inspect", &id[..12]])["sandbox"]["id"], id.as_str());
+    assert_eq!(tools::porthole(&["inspect", &beginning]).status.code(), Some(4));
+    many.into_iter().for_each(|container| drop(container.delete()));
+    assert_eq!(reconcile().len(), 20);
+    // Its container comes and goes: then it is there as before, and may have been stopped.
+    let app = || {
+        let bundle = Bundle::new(node).netns(engine.path()).with(|config| {
+            config["annotations"] = cri_o("container", "shop", "web-0", &id);
+        });
+        let dir = userdata(&bundle.id);
+        Container::run(Runtime::Runc, &bundle.at(dir))
+    };
+    let container = app();
+    assert_eq!(json(&["inspect", &id])["pod"], "web-0", "its pod is found by it");
+    let dir = container.bundle().dir.clone();
+    container.delete();
+    fs::remove_dir_all(dir.parent().unwrap()).unwrap();
+    assert_eq!(json(&["inspect", &id])["sandbox"], sandbox(true));
+    fs::write(userdata(&id).join("stopped"), "").unwrap();
+    assert_eq!(json(&["inspect", &id])["sandbox"], sandbox(false));
+    engine.remove();
+    twin.remove();
+    assert_eq!(reconcile().len(), 2);
+    // Without the sandbox's own visit, its container's hook tells whose the pod is.
+    let engine = EnginePin::new_netns("/run/engine-netns/6b1f");
+    let bundle = Bundle::new(node).netns(engine.path()).with(|config| {
+        config["annotations"] = cri_o("container", "shop", "web-0", &id);
+    });
+    let dir = userdata(&bundle.id);
+    Container::run(Runtime::Runc, &bundle.at(dir)).delete();
+    assert_eq!(json(&["list"])[0]["sandbox"]["id"], id.as_str());
+    let seen = tools::porthole(&["exec", &id, "--", "cat", "/etc/resolv.conf"]);
+    assert_eq!(seen.expect_success(), RESOLV);
+    engine.remove();
+    reconcile();
+    node.expect_silence("a sandbox without a process");
+}
+
 fn a_container_of_cri_o_is_found_by_its_pidfile(node: &Node) {
     let engine = EnginePin::new_netns("/run/engine-netns/77aa");
     let bundle = Bundle::new(node).hooked(&[]).netns(engine.path());
@@ -262,6 +345,7 @@ on_a_node!(requires(root, ip, runc, crun, unshare):
     a_namespace_is_named_after_whom_it_was_made_for,
     on_the_hosts_network_there_is_a_record_and_no_pin,
     a_pod_whose_sandbox_has_no_process_has_its_name,
+    a_sandbox_without_a_process_keeps_its_identity,
     a_container_of_cri_o_is_found_by_its_pidfile,
     the_configuration_tells_where_engines_are,
     pins_are_made_where_pid_1_sees_them,

@@ -30,6 +30,7 @@ fn fields_of_json_are_stable(node: &Node) {
         "namespace",
         "container",
         "pin",
+        "plain_pin",
         "netns",
         "host_network",
         "ips",

@@ -20,6 +20,30 @@ fn a_record_whose_process_has_ended(node: &Node) {
     pod.delete();
 }
 
+fn a_pin_that_hides_behind_a_name_that_a_unit_goes_by(node: &Node) {
+    install();
+    let (web, amphora) = (pod(node, "web-0"), pod(node, "amphora"));
+    write("/etc/systemd/system/vpn.service", "[Service]\nExecStart=/sbin/ip netns exec vpn true\n");
+    let said = doctor();
+    said.expect_health();
+    let evidence = said.check("pin-names")["evidence"].as_str().unwrap().to_owned();
+    assert!(evidence.starts_with("2 of 2 pins called by"), "{evidence}");
+    write(
+        "/etc/systemd/system/lb.service.d/netns.conf",
+        "[Service]\nNetworkNamespacePath=/run/netns/amphora\n",
+    );
+    let said = doctor();
+    let check = said.check("pin-names");
+    assert_eq!(check["verdict"], "warn");
+    assert!(
+        check["evidence"].as_str().unwrap().contains("amphora is the network of shop/amphora"),
+        "{check}"
+    );
+    assert_eq!(said.status, 0);
+    web.delete();
+    amphora.delete();
+}
+
 fn a_live_container_without_its_pin(node: &Node) {
     install();
     let pod = pod(node, "web-0");
@@ -110,6 +134,7 @@ fn a_live_container_that_is_not_registered(node: &Node) {
 
 on_a_node!(requires(root, ip, runc):
     a_record_whose_process_has_ended,
+    a_pin_that_hides_behind_a_name_that_a_unit_goes_by,
     a_live_container_without_its_pin,
     a_pin_that_no_record_tells_of,
     a_pin_that_outlived_its_pod,

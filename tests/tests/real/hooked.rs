@@ -5,7 +5,7 @@ use std::fs;
 use porthole_tests::child::Child;
 use porthole_tests::engine::containerd::veths;
 use porthole_tests::engine::{BUSYBOX, Containerd, PodOptions};
-use porthole_tests::{Node, leaks, on_each_version};
+use porthole_tests::{Node, leaks, on_each_version, tools};
 
 use crate::setting::{
     Counts, adopted, ended, hook_containers, is_reached, json, nothing_to_do, pin_of, pins, put_programs,
@@ -128,7 +128,30 @@ fn a_crash_looping_pod_keeps_its_name_and_a_restart_of_the_engine_all_of_them(no
     node.expect_silence("engines that restart");
 }
 
+fn a_pod_in_back_off_is_found_by_its_sandbox_and_keeps_its_resolver(node: &Node, version: &str) {
+    let containerd = Containerd::start(node, version);
+    hook_containers(&containerd);
+    let pod = containerd.run_pod("shop", "web-0", &PodOptions::default());
+    let (sandbox, container) = (pod.sandbox.as_str(), pod.containers[0].clone());
+    assert_eq!(
+        json(&["inspect", sandbox])["containers"][0]["id"],
+        container.id,
+        "by the id that crictl shows"
+    );
+    containerd.kill_container(&container);
+    let row = &json(&["list"])[0];
+    let expected = serde_json::json!({ "id": sandbox, "engine": "containerd", "ready": true });
+    assert_eq!((&row["pod"], &row["sandbox"]), (&"web-0".into(), &expected));
+    let plan = tools::porthole(&["exec", "--explain", sandbox, "--", "true"]);
+    let plan = plan.expect_success();
+    assert!(plan.contains("/etc/resolv.conf from the container's bundle"), "{plan}");
+    containerd.remove_pod(&pod);
+    reconcile();
+    assert_eq!((pins(node), node.records()), (vec![], vec![]));
+}
+
 on_each_version!(containerd: containerd_1_6 "1.6", containerd_1_7 "1.7", containerd_2 "2": [
+    a_pod_in_back_off_is_found_by_its_sandbox_and_keeps_its_resolver,
     a_pod_has_its_name_from_the_first_container_to_the_end_of_its_network,
     a_crash_looping_pod_keeps_its_name_and_a_restart_of_the_engine_all_of_them,
 ]);
