@@ -10,6 +10,7 @@ pub mod container;
 pub mod engine;
 pub mod leaks;
 pub mod log;
+pub mod machine;
 pub mod need;
 pub mod node;
 pub mod pod;
