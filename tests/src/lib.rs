@@ -11,6 +11,7 @@ pub mod engine;
 pub mod hung;
 pub mod leaks;
 pub mod log;
+pub mod machine;
 pub mod need;
 pub mod node;
 pub mod pod;

@@ -10,14 +10,16 @@ use std::{env, fs};
 
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, mount_remount, unmount,
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_change,
+    mount_remount, unmount,
 };
+use rustix::process::{chdir, pivot_root};
 use serde_json::Value;
 
 use crate::cgroups::Cgroups;
 use crate::log::SystemLog;
 use crate::pod::Netns;
-use crate::{leaks, tools};
+use crate::{leaks, machine, tools};
 
 /// Set in the environment of a test that runs on its node: the node's token.
 const INSIDE: &str = "PORTHOLE_NODE";
@@ -120,6 +122,7 @@ fn inside(token: String, body: impl FnOnce(&Node)) {
 fn set_up() {
     // As under systemd: what is mounted here is seen in every mount namespace that is not private.
     mount_change("/", MountPropagationFlags::SHARED | MountPropagationFlags::REC).expect("share /");
+    machine::make_read_only();
     // What the machine has mounted below its own /run would be taken for something left behind.
     let mountinfo = fs::read_to_string("/proc/self/mountinfo").expect("read mountinfo");
     let below_run = |line: &&str| line.split(' ').nth(4).is_some_and(|point| point.starts_with("/run/"));
@@ -128,6 +131,7 @@ fn set_up() {
     }
     tmpfs("/run", "mode=755");
     tmpfs("/mnt", "mode=755");
+    tmpfs("/var/tmp", "mode=1777");
     if Path::new("/etc/porthole").is_dir() {
         tmpfs("/etc/porthole", "mode=755");
     }
@@ -178,6 +182,33 @@ pub fn own_home(node: &Node) {
     let data = format!("lowerdir=/root,upperdir={},workdir={}", upper.display(), work.display());
     let data = CString::new(data).expect("no NUL");
     mount("overlay", "/root", "overlay", MountFlags::empty(), data.as_c_str()).expect("mount an overlay");
+}
+
+/// Gives the node a root directory of its own, over the machine's, with all mounts below it: what is written to it goes with
+/// the node.
+pub fn own_top(node: &Node) {
+    let [top, upper, work] = ["top", "top-upper", "top-work"].map(|name| node.scratch().join(name));
+    for directory in [&top, &upper, &work] {
+        fs::create_dir_all(directory).expect("make a directory");
+    }
+    // No root is changed while it is shared.
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).expect("make / private");
+    let mut below: Vec<_> =
+        machine::mount_points().into_iter().filter(|point| point != Path::new("/")).collect();
+    below.sort();
+    below.dedup_by(|later, earlier| later.starts_with(earlier));
+    let data = format!("lowerdir=/,upperdir={},workdir={}", upper.display(), work.display());
+    let data = CString::new(data).expect("no NUL");
+    mount("overlay", &top, "overlay", MountFlags::empty(), data.as_c_str()).expect("mount an overlay");
+    for point in below {
+        let place = top.join(point.strip_prefix("/").expect("an absolute path"));
+        mount_bind_recursive(&point, &place).unwrap_or_else(|e| panic!("bind {}: {e}", point.display()));
+    }
+    chdir(&top).expect("change to the new root");
+    pivot_root(".", ".").expect("change the root");
+    unmount(".", UnmountFlags::DETACH).expect("unmount the old root");
+    chdir("/").expect("change to /");
+    mount_change("/", MountPropagationFlags::SHARED | MountPropagationFlags::REC).expect("share /");
 }
 
 /// A root filesystem with nothing but busybox, shared read-only by every container of the node.

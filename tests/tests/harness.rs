@@ -3,13 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "what fails here is the test")]
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use porthole_tests::node::fails;
+use porthole_tests::node::{fails, tmpfs};
 use porthole_tests::pod::EnginePin;
 use porthole_tests::process::Sleeper;
-use porthole_tests::{Bundle, Container, Node, Runtime, log, on_a_node, requires, test_path, tools};
+use porthole_tests::{Bundle, Container, Node, Outcome, Runtime, log, on_a_node, requires, test_path, tools};
 
 #[test]
 fn a_body_that_fails_is_noticed() {
@@ -62,11 +63,11 @@ fn a_container_that_is_left_is_noticed_and_its_cgroups_are_removed() {
     requires!(root, ip, runc);
     fails(test_path!(), "cgroup: /sys/fs/cgroup/", |node| {
         let container = Container::run(Runtime::Runc, &Bundle::new(node).hooked(&[]));
-        fs::write("/var/tmp/porthole-tests-token", node.token()).unwrap();
+        fs::write("/tmp/porthole-tests-token", node.token()).unwrap();
         std::mem::forget(container);
     });
-    let token = fs::read_to_string("/var/tmp/porthole-tests-token").unwrap();
-    fs::remove_file("/var/tmp/porthole-tests-token").unwrap();
+    let token = fs::read_to_string("/tmp/porthole-tests-token").unwrap();
+    fs::remove_file("/tmp/porthole-tests-token").unwrap();
     for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
         let dir = hierarchy.path().join(format!("porthole-tests-{token}"));
         assert!(!dir.exists(), "{}", dir.display());
@@ -90,6 +91,39 @@ fn a_node_is_apart_from_the_machine(node: &Node) {
     assert_ne!(node.new_id(), node.new_id());
 }
 
+fn a_test_can_write_to_nothing_of_the_machine(node: &Node) {
+    for place in
+        ["/", "/etc", "/opt", "/root", "/usr/bin", "/var/lib", "/var/tmp", env!("CARGO_MANIFEST_DIR")]
+    {
+        let file = Path::new(place).join("porthole-tests");
+        let error = fs::write(&file, "").expect_err(place);
+        assert_eq!(error.kind(), ErrorKind::ReadOnlyFilesystem, "{}", file.display());
+    }
+    fs::write(node.scratch().join("file"), "").unwrap();
+}
+
+/// The program that runs all tests, with a shell in their place.
+fn guarded(script: &str) -> Outcome {
+    let mut guard = Command::new(tools::binary("porthole-test-guard"));
+    guard.args(["sh", "-c", script]).stdin(Stdio::null());
+    tools::run(guard)
+}
+
+fn a_run_of_tests_can_write_to_nothing_of_the_machine_and_leaves_nothing(node: &Node) {
+    let outcome = guarded("touch /tmp/porthole-x && rm /tmp/porthole-x && exit 7");
+    assert_eq!((outcome.status.code(), outcome.stderr.as_str()), (Some(7), ""), "{outcome:?}");
+    // The node has made some of this writable again.
+    tmpfs("/var/lib", "mode=755");
+    let outcome = guarded("touch /var/lib/x");
+    assert!(!outcome.status.success() && outcome.stderr.contains("Read-only file system"), "{outcome:?}");
+    let name = format!("porthole-tests-{}", node.token());
+    let left = format!("/tmp/{name}");
+    let outcome = guarded(&format!("touch {left}"));
+    fs::remove_file(&left).unwrap();
+    assert_eq!(outcome.status.code(), Some(1), "{outcome:?}");
+    assert!(outcome.stderr.contains(&format!("left on the machine: {left}\n")), "{outcome:?}");
+}
+
 fn every_line_of_the_log_is_kept_in_order(node: &Node) {
     let socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
     let lines: Vec<_> = (0..500).map(|n| format!("<28>porthole-hook[1]: {n}")).collect();
@@ -101,6 +135,8 @@ fn every_line_of_the_log_is_kept_in_order(node: &Node) {
 
 on_a_node!(requires(root, ip):
     a_node_is_apart_from_the_machine,
+    a_test_can_write_to_nothing_of_the_machine,
+    a_run_of_tests_can_write_to_nothing_of_the_machine_and_leaves_nothing,
     every_line_of_the_log_is_kept_in_order,
 );
 

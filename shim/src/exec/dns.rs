@@ -3,6 +3,8 @@
 //! The command's user reads them, so only what everybody may read is shown. The host's are taken from directories
 //! that root alone can write to, without following a link: what is at the path is what root put there.
 
+mod host;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
@@ -39,6 +41,8 @@ pub(crate) enum Source {
     Bundle,
     /// The host's own, changed.
     HostEdited,
+    /// The host's own, which is a link out of the view.
+    HostLink,
     /// porthole's.
     Made,
 }
@@ -50,6 +54,7 @@ impl Source {
             Self::Process => "the target's file system",
             Self::Bundle => "the container's bundle",
             Self::HostEdited => "the host's, with hosts: files dns",
+            Self::HostLink => "the host's",
             Self::Made => "porthole: what every machine has",
         }
     }
@@ -62,6 +67,9 @@ pub(crate) struct Overlay {
     pub(crate) name: String,
     /// Where the content is from.
     pub(crate) source: Source,
+    /// Where the host's link leads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) place: Option<PathBuf>,
     /// The content.
     #[serde(skip)]
     pub(crate) content: Vec<u8>,
@@ -124,7 +132,7 @@ impl Dns {
                 continue;
             }
             if of_host {
-                dns.notes.push(format!("/etc/{name} stays the host's: the target has none to show"));
+                dns.notes.push(host::stays(name));
             } else {
                 dns.notes.push(format!("/etc/{name} is none of the host's: the target would see it"));
             }
@@ -197,12 +205,16 @@ impl Dns {
     }
 
     fn put(&mut self, name: &str, source: Source, content: Vec<u8>) {
-        self.overlays.push(Overlay { name: name.to_owned(), source, content });
+        self.overlays.push(Overlay { name: name.to_owned(), source, place: None, content });
     }
 
     /// For people, one line each.
     pub(crate) fn lines(&self) -> impl Iterator<Item = String> {
-        let overlays = self.overlays.iter().map(|o| format!("/etc/{} from {}", o.name, o.source.name()));
+        let from = |o: &Overlay| match &o.place {
+            Some(place) => format!("/etc/{} from {} {}", o.name, o.source.name(), place.display()),
+            None => format!("/etc/{} from {}", o.name, o.source.name()),
+        };
+        let overlays = self.overlays.iter().map(from);
         overlays.chain(self.notes.iter().cloned()).map(|line| text::line(&line))
     }
 }

@@ -182,6 +182,7 @@ impl Plan {
             target,
             namespaces: &namespaces,
             has_root: root.is_some(),
+            administers: capabilities.permitted.contains(Capabilities::of(Capability::CAP_NET_ADMIN)),
             as_root,
             ids: &ids,
             account: &account,
@@ -319,7 +320,12 @@ mod tests {
     fn plan() -> Plan {
         let caller = Caller { variables: vec![("TERM".into(), "xterm".into())], ..Caller::default() };
         let account = Account { home: "/".into(), user: "nobody".into() };
-        let overlay = Overlay { name: "hosts".into(), source: Source::Process, content: b"secret".to_vec() };
+        let overlay = Overlay {
+            name: "hosts".into(),
+            source: Source::Process,
+            place: None,
+            content: b"secret".to_vec(),
+        };
         let dns = Dns { overlays: vec![overlay], notes: vec!["/etc/hostname stays the host's".into()] };
         let trees = Contents::trees(Path::new("/srv"), &[], &[], |point| point == Path::new("/usr"));
         Plan {
@@ -335,6 +341,7 @@ mod tests {
                 sysfs: true,
                 procfs: false,
                 etc_merged: false,
+                xtables_lock: false,
                 dns,
             }),
             root: None,

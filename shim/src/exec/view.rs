@@ -60,6 +60,8 @@ pub(crate) struct Contents {
     pub(crate) procfs: bool,
     /// The host's `/etc` lacks one of the files, and gets a directory of them laid over it as a whole.
     pub(crate) etc_merged: bool,
+    /// The network namespace is at `/run/xtables.lock`, and programs that change its rules lock it there.
+    pub(crate) xtables_lock: bool,
     /// Files in `/etc`.
     pub(crate) dns: Dns,
 }
@@ -195,6 +197,14 @@ impl Contents {
         directory.is_absolute() && directory != Path::new("/") && !below(&HIDDEN) && !below(&NEVER_WRITABLE)
     }
 
+    /// Whether a view with this root has a file that a link in `/etc` leads to.
+    fn shows_linked(root: Root, place: &Path) -> bool {
+        match root {
+            Root::Host => place.is_absolute() && !HIDDEN.iter().any(|top| place.starts_with(top)),
+            Root::Empty => tools::PROGRAMS.iter().any(|top| place.starts_with(top)),
+        }
+    }
+
     /// Whether a view of the host has this directory at all.
     pub(crate) fn has(directory: &Path, hidden: &[Hide]) -> bool {
         let is_in = |top: &Path| directory.starts_with(top);
@@ -234,7 +244,12 @@ impl fmt::Display for View {
                 if contents.root == Root::Empty {
                     f.write_str("; a /tmp of its own")?;
                 }
-                f.write_str("; /run empty; /dev with null, zero, full, random, urandom, tty, pts")?;
+                f.write_str(if contents.xtables_lock {
+                    "; /run with xtables.lock alone"
+                } else {
+                    "; /run empty"
+                })?;
+                f.write_str("; /dev with null, zero, full, random, urandom, tty, pts")?;
                 if !contents.hidden.is_empty() {
                     f.write_str("; hidden:")?;
                 }

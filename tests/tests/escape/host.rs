@@ -31,6 +31,7 @@ pub struct Host {
 
 impl Host {
     pub fn new(node: &Node) -> Self {
+        node::own_top(node);
         let work = node.scratch().join("work");
         fs::create_dir_all(&work).unwrap();
         mode(&work, 0o777);

@@ -13,9 +13,9 @@ use serde_json::json;
 
 use crate::setting::{as_ann, bundle, comm, exec, output, own_etc, policy, web_0};
 
-const RESOLV: &str = "nameserver 10.96.0.10\nsearch shop.svc.cluster.local\n";
+pub const RESOLV: &str = "nameserver 10.96.0.10\nsearch shop.svc.cluster.local\n";
 
-fn target_etc(node: &Node, name: &str) -> PathBuf {
+pub fn target_etc(node: &Node, name: &str) -> PathBuf {
     node.rootfs().join("etc").join(name)
 }
 
@@ -25,7 +25,7 @@ fn write_target(node: &Node) {
     fs::write(target_etc(node, "hostname"), "web-0\n").unwrap();
 }
 
-fn seen(name: &str) -> String {
+pub fn seen(name: &str) -> String {
     output(&["web-0", "--", "cat", &format!("/etc/{name}")])
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct Question<'a> {
     pub(crate) namespaces: &'a Joins,
     /// Another root directory was asked for.
     pub(crate) has_root: bool,
+    /// The command may change the network that it joins.
+    pub(crate) administers: bool,
     /// Permissions do not keep the command from what is root's.
     pub(crate) as_root: bool,
     pub(crate) ids: &'a Ids,
@@ -85,13 +87,17 @@ impl Question<'_> {
     /// A view of the host without its trees.
     fn contents(&self, root: Root, procfs: bool) -> Result<Contents, ExecError> {
         let net = self.namespaces.has(NamespaceKind::Net);
-        let dns = match (net, root) {
+        let mut dns = match (net, root) {
             (true, _) => Dns::resolve(self.target, !procfs)?,
             (false, Root::Empty) if procfs => Dns::made(),
             (false, _) => Dns::default(),
         };
         let in_etc = |name: &str| std::fs::symlink_metadata(Path::new("/etc").join(name)).is_ok();
         let confined = self.request.profile.base != Base::Sysadmin;
+        if confined && !procfs {
+            dns.follow_links(|place| Contents::shows_linked(root, place))
+                .map_err(Step::Dns.failed("/etc"))?;
+        }
         let etc_merged =
             confined && root == Root::Host && !dns.overlays.iter().all(|overlay| in_etc(&overlay.name));
         let hidden = if confined || root == Root::Empty { self.covered(root)? } else { Vec::new() };
@@ -103,6 +109,7 @@ impl Question<'_> {
             sysfs: net,
             procfs,
             etc_merged,
+            xtables_lock: confined && self.administers && self.namespaces.has_other(NamespaceKind::Net),
             dns,
         })
     }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path};
 
 use rustix::fs::{Mode, OFlags, mkdirat, openat, symlinkat};
@@ -16,6 +16,7 @@ use super::assemble::{attach, attach_found, failed};
 use super::{Contents, Hide, Root, base};
 use crate::exec::dns::Overlay;
 use crate::exec::error::ExecError;
+use crate::sys::{self, MountAttributes};
 
 /// Where a view keeps the files it adds.
 const KEPT: &str = ".porthole";
@@ -23,6 +24,8 @@ const KEPT: &str = ".porthole";
 const NO_FILES: &str = "none";
 /// The cover of anything else.
 const NO_CONTENT: &str = "empty";
+/// What iptables-legacy locks.
+pub(super) const XTABLES_LOCK: &str = "/run/xtables.lock";
 /// Places for mounts in an empty root.
 const POINTS: [&str; 5] = ["/proc", "/sys", "/dev", "/run", "/tmp"];
 const MODE: Mode = Mode::from_raw_mode(0o755);
@@ -102,6 +105,15 @@ impl Own {
             mkdirat(&tree, format!("{KEPT}/run"), MODE)?;
             mkdirat(&tree, format!("{KEPT}/run/lock"), MODE)?;
         }
+        if contents.xtables_lock {
+            let point = Path::new("xtables.lock");
+            let in_run = if contents.root == Root::Empty {
+                Path::new(KEPT).join("run").join(point)
+            } else {
+                point.into()
+            };
+            create(&tree, in_run, b"")?;
+        }
         if contents.hidden.iter().any(|hide| hide.directory) {
             mkdirat(&tree, format!("{KEPT}/{NO_FILES}"), MODE)?;
         }
@@ -175,6 +187,20 @@ impl Own {
         };
         merge().map_err(failed("an overlay of /etc"))
     }
+}
+
+/// A file that those who change the rules of one network namespace lock, and nobody writes to: the namespace itself. It
+/// is one for all views, is none of another pod's, and nothing of it is left.
+pub(super) fn lock_of(netns: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let lock = open_tree(netns, "", flags | OpenTreeFlags::AT_EMPTY_PATH)?;
+    let set =
+        libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+    sys::mount_setattr(
+        lock.as_fd(),
+        MountAttributes { set, propagation: libc::MS_PRIVATE, recursive: false },
+    )?;
+    Ok(lock)
 }
 
 /// A file in a file system that nobody else has yet.

@@ -14,7 +14,7 @@ use crate::exec::environment::Account;
 use crate::exec::ids::{Ids, NOBODY};
 
 /// Where distributions have programs, their libraries and what those read of their own. All of it is in packages.
-const PROGRAMS: [&str; 11] = [
+pub(super) const PROGRAMS: [&str; 11] = [
     "/usr",
     "/usr/local",
     "/bin",
@@ -141,6 +141,7 @@ pub(crate) fn accounts(ids: &Ids, account: &Account) -> Vec<Overlay> {
     let made = |name: &str, text: String| Overlay {
         name: name.to_owned(),
         source: Source::Made,
+        place: None,
         content: text.into_bytes(),
     };
     vec![made("passwd", passwd), made("group", group)]

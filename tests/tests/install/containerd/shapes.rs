@@ -102,7 +102,6 @@ fn a_directory_of_drop_ins_is_used_where_they_add_to_each_other(node: &Node, ver
 
 fn the_file_that_has_the_last_word_is_edited_where_imports_replace(node: &Node, version: &str) {
     let text = format!("imports = [\"/etc/containerd/site.d/*.toml\"]\n{}", site_config(major(version)));
-    fs::create_dir_all("/etc/containerd/site.d").unwrap_or_default();
     let containerd = Containerd::configured(node, version, Some(&text));
     fs::create_dir_all("/etc/containerd/site.d").unwrap();
     let site = Path::new("/etc/containerd/site.d/10-cri.toml");

@@ -1,16 +1,19 @@
-//! Writes the corpora that fuzzing starts from: `seeds FIXTURES CORPORA`.
+//! Writes the corpora that fuzzing starts from: `porthole-test-seeds FIXTURES CORPORA`. Not a program of the fuzz targets'
+//! package: those are built with coverage, which only libFuzzer takes.
 
 use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-use porthole_fuzz::SEPARATOR;
 use serde_json::Value;
+
+/// What separates the parts of an input that has several: no byte of UTF-8.
+const SEPARATOR: u8 = 0xff;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args_os().skip(1);
     let (Some(fixtures), Some(corpora)) = (args.next(), args.next()) else {
-        return Err("usage: seeds FIXTURES CORPORA".into());
+        return Err("usage: porthole-test-seeds FIXTURES CORPORA".into());
     };
     let corpora = Path::new(&corpora);
     let write = |target: &str, name: &str, content: &[u8]| {
