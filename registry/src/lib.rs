@@ -35,6 +35,7 @@ mod release;
 pub mod stage;
 pub mod store;
 pub mod text;
+pub mod views;
 
 pub use error::Error;
 pub use lock::Lock;

@@ -1,17 +1,22 @@
 //! `porthole reconcile`: registry and kernel brought to agreement, and what runs already registered.
 
+use crate::engines::{running, state};
 use crate::exit::{Exit, ExitCode};
 use crate::inventory::{Inventory, host, this_boot};
 use crate::output::{Cell, Format, print, print_json, table};
 use crate::problem::Problem;
-use porthole_registry::adopt::{Adoption, StateKind};
+use porthole_registry::adopt::{Adoption, StateKind, missing};
 use porthole_registry::config::Config;
-use porthole_registry::reconcile::Done;
+use porthole_registry::host::Host;
+use porthole_registry::reconcile::{Action, Done};
+use porthole_registry::registration::Registry;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long it waits for the registry's lock, each time it needs it.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a container that is being made has until its engine's state tells of it, or a record.
+const GRACE: Duration = Duration::from_millis(1500);
 
 /// Options of `reconcile`.
 #[derive(Debug, clap::Args)]
@@ -46,15 +51,20 @@ pub(crate) fn run(args: ReconcileArgs, config: &Config, format: Format) -> Resul
     for (engine, directory) in args.engine_state {
         engines.add(engine, directory);
     }
+    let engines = state::directories(&engines, &host);
     // Stale records and pins first, so that the names they have are free.
     let mut done = registry.reconcile(&boot_id, &config.pin_name, PATIENCE)?;
-    done.extend(registry.adopt(&Adoption {
+    let adoption = Adoption {
         engines: &engines,
         host: &host,
         boot_id: &boot_id,
         template: &config.pin_name,
         patience: PATIENCE,
-    })?);
+    };
+    done.extend(registry.adopt(&adoption)?);
+    let unknown = unexplained(&registry, &adoption, config, &mut done)?;
+    let told = unknown.len();
+    done.extend(unknown);
     match format {
         Format::Json => print_json(&done)?,
         Format::Table | Format::Wide if done.is_empty() => {
@@ -62,8 +72,45 @@ pub(crate) fn run(args: ReconcileArgs, config: &Config, format: Format) -> Resul
         }
         Format::Table | Format::Wide => print(&table(&["ACTION", "SUBJECT", "DETAIL"], &rows(&done)))?,
     }
+    if told > 0 {
+        let (containers, run) = if told == 1 { ("container", "runs") } else { ("containers", "run") };
+        eprintln!(
+            "porthole: {told} {containers} {run} unregistered: no state of an engine that is known tells of them\n\
+             help: say where it is, --engine-state ENGINE=DIR or [engines] in the configuration; `porthole doctor` says more"
+        );
+    }
     let failed = done.iter().any(|done| done.failed);
     Ok(if failed { Exit::Failed } else { Exit::Done }.into())
+}
+
+/// The containers that run, by their processes, and that neither a record nor the state of an engine tells of. What was
+/// being made at the first look has a second one.
+fn unexplained(
+    registry: &Registry,
+    adoption: &Adoption<'_>,
+    config: &Config,
+    done: &mut Vec<Done>,
+) -> Result<Vec<Done>, Problem> {
+    let look = |host: &Host| running::unregistered(host, Some(&registry.store), adoption.boot_id);
+    let first = look(adoption.host);
+    if first.is_empty() {
+        return Ok(Vec::new());
+    }
+    std::thread::sleep(GRACE);
+    let engines = state::directories(adoption.engines, adoption.host);
+    let again = registry.adopt(&Adoption { engines: &engines, template: &config.pin_name, ..*adoption })?;
+    // What failed has failed at the first look, too.
+    done.extend(again.into_iter().filter(|done| !done.failed));
+    let known = missing(Some(registry), adoption).processes;
+    let mut left = look(adoption.host);
+    left.retain(|one| first.contains(one) && !known.contains(&one.pid));
+    let tell = |one: &running::Running| Done {
+        action: Action::Adopt,
+        subject: format!("pid {}", one.pid),
+        detail: format!("{}: runs, and no state of an engine tells of it", one.describe()),
+        failed: true,
+    };
+    Ok(left.iter().map(tell).collect())
 }
 
 fn rows(done: &[Done]) -> Vec<Vec<Cell>> {

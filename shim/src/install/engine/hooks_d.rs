@@ -8,6 +8,7 @@
 mod config;
 
 use super::{Context, Engine, EngineName, Entry, Method};
+use crate::engines::crio::Settings;
 use crate::exit::Exit;
 use crate::install::binaries::is_volatile;
 use crate::install::edit::Edit;
@@ -43,6 +44,18 @@ pub(super) fn install(engine: &Engine, context: &Context<'_>, plan: &mut Plan) -
     let of_etc = |dir: &&PathBuf| dir.as_path() == Path::new(ETC) && is_usable(dir);
     let known = hooks.dirs.iter().find(has_ours).or_else(|| hooks.dirs.iter().find(of_etc));
     let chosen = known.or_else(|| hooks.dirs.iter().rev().find(|dir| is_usable(dir))).cloned();
+    if chosen.is_none() && hooks.are_told {
+        let dirs: Vec<_> = hooks.dirs.iter().map(|dir| dir.display().to_string()).collect();
+        return Err(Problem::new(
+            Exit::Failed,
+            format!(
+                "{} was started with the directories of hooks {:?}, none of which can be written",
+                engine.name,
+                dirs.join(", ")
+            ),
+            "start it without --hooks-dir and CONTAINER_HOOKS_DIR, or with a directory that can be written, then run this again",
+        ));
+    }
     let dir = chosen.clone().unwrap_or_else(|| ETC.into());
     for stage in STAGES {
         let path = file(&dir, stage);
@@ -134,7 +147,8 @@ pub(super) fn check(engine: &Engine, tree: &Tree) -> Result<(), Problem> {
     if engine.name != EngineName::CriO {
         return Ok(());
     }
-    let socket = config::crio_socket(engine, tree)?;
+    let settings = Settings::read(tree, &engine.config, engine.daemon.as_ref())?;
+    let socket = settings.listen();
     UnixStream::connect(&socket).map(drop).map_err(|e| {
         Problem::new(
             Exit::Failed,
