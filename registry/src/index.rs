@@ -1,7 +1,8 @@
 //! The index of pins: a directory for each pinned network namespace, named by its inode.
 //!
-//! `name`, `holder` and `pod` are symbolic links, because one is made by a single system call and is never torn:
-//! `name` points to the pin, `holder` to what else keeps the namespace alive, and `pod` holds the pod's namespace
+//! `name`, `holder`, `mounts` and `pod` are symbolic links, because one is made by a single system call and is never torn:
+//! `name` points to the pin, `holder` to what else keeps the namespace alive,
+//! `mounts` holds the mount namespace that this is found in where it is not the host's, and `pod` holds the pod's namespace
 //! and name, which outlive its last record. Every member container is an empty file `ID.member`. All look-ups cost the same however many containers there are.
 
 use crate::container_id::ContainerId;
@@ -22,6 +23,7 @@ const MEMBER: &str = ".member";
 const PINNED: &str = "netns";
 const GOING: &str = "going";
 const ADOPTED: &str = "adopted";
+const MOUNTS: &str = "mounts";
 
 impl Store {
     /// The name that the namespace with this inode is pinned under, by the index.
@@ -48,6 +50,15 @@ impl Store {
     /// When the entry cannot be read.
     pub fn holder(&self, ino: u64) -> Result<Option<PathBuf>, Error> {
         self.link(&format!("{PINNED}/{ino}/holder"))
+    }
+
+    /// The inode of the mount namespace in which the holder is found, where that is not the host's.
+    ///
+    /// # Errors
+    /// When the entry cannot be read.
+    pub fn holder_mounts(&self, ino: u64) -> Result<Option<u64>, Error> {
+        let link = self.link(&format!("{PINNED}/{ino}/{MOUNTS}"))?;
+        Ok(link.and_then(|target| target.to_str()?.parse().ok()))
     }
 
     /// The pod's namespace and name, as `NAMESPACE/NAME`, either of which may be empty.
@@ -80,8 +91,22 @@ impl Store {
         self.set_link(ino, "name", pin)
     }
 
-    pub(crate) fn set_holder(&self, _lock: &Lock, ino: u64, holder: &Path) -> Result<(), Error> {
-        self.set_link(ino, "holder", holder)
+    /// Writes down what else keeps the namespace alive, and in which mount namespace where that is not the host's. Killed
+    /// between the two, it is looked for in one more place than it is in, and not in one less.
+    pub(crate) fn set_holder(
+        &self,
+        _lock: &Lock,
+        ino: u64,
+        holder: &Path,
+        mounts: Option<u64>,
+    ) -> Result<(), Error> {
+        if let Some(mounts) = mounts {
+            self.set_link(ino, MOUNTS, Path::new(&mounts.to_string()))?;
+            return self.set_link(ino, "holder", holder);
+        }
+        self.set_link(ino, "holder", holder)?;
+        let file = format!("{PINNED}/{ino}/{MOUNTS}");
+        gone(fs::unlinkat(self.dir(), &file, AtFlags::empty())).map_err(Step::Index.on(self.subject(&file)))
     }
 
     fn make_entry(&self, ino: u64) -> Result<(), Error> {

@@ -9,6 +9,7 @@ use crate::naming::{Template, candidates};
 use crate::process::{Process, ProcessError};
 use crate::record::Record;
 use crate::registration::{Registration, Registry};
+use crate::views::Seen;
 use serde::Serialize;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -122,11 +123,7 @@ impl Registry {
         let mut held = false;
         if let Some(netns) = record.netns().filter(|ns| !ns.host) {
             let others = self.store.members(netns.id.ino)?.iter().any(|member| *member != record.id);
-            held = others
-                || self
-                    .store
-                    .holder(netns.id.ino)?
-                    .is_some_and(|path| crate::release::holds(&path, netns.id));
+            held = others || self.held(netns.id)? != Seen::No;
         }
         Ok((Facts { alive: process.is_some(), pinned: self.is_pinned(record)?, held }, process))
     }

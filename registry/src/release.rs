@@ -16,6 +16,7 @@ use crate::pin::{Found, HeldPin};
 use crate::record::Record;
 use crate::registration::{Registry, is_same_place};
 use crate::stage::Stage;
+use crate::views::Seen;
 use rustix::fs::CWD;
 use std::path::Path;
 use std::time::Duration;
@@ -199,14 +200,31 @@ impl Registry {
         let Some(dir) = NetnsDir::open(&self.netns_dir)? else { return Ok(Verdict::Goes { pin: None }) };
         let Some(id) = self.pin_id(&dir, &name, ino)? else { return Ok(Verdict::Goes { pin: None }) };
         if let Holders::Known(other) = holders {
+            let is_held = |path: &Path| holds(path, id) || self.views.find(path, id).is_some();
+            let is_other = |path: &&Path| !is_same_place(path, &dir, &name);
             let known = self.store.holder(ino)?;
-            let mut paths = other.into_iter().chain(known.as_deref());
-            if paths.any(|path| holds(path, id) && !is_same_place(path, &dir, &name)) {
+            // What cannot be looked at is not taken away: `reconcile` sees more.
+            let stays = other.filter(is_other).is_some_and(is_held)
+                || known.as_deref().filter(is_other).is_some() && self.held(id)? != Seen::No;
+            if stays {
                 self.store.set_idle(lock, ino, true)?;
                 return Ok(Verdict::Stays);
             }
         }
         Ok(Verdict::Goes { pin: Some((dir, name, id)) })
+    }
+
+    /// Whether a namespace is found where its holder is, by the index.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn held(&self, id: NamespaceId) -> Result<Seen, Error> {
+        let Some(path) = self.store.holder(id.ino)? else { return Ok(Seen::No) };
+        Ok(match self.store.holder_mounts(id.ino)? {
+            _ if holds(&path, id) => Seen::Yes,
+            Some(mounts) => self.views.see(&path, mounts, id),
+            None => Seen::No,
+        })
     }
 
     /// The identity of the pin if it still is that of inode `ino`; none where the name is somebody else's.

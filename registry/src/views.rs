@@ -79,11 +79,14 @@ fn root(dir: impl std::os::fd::AsFd, path: &str) -> Result<OwnedFd, Errno> {
     fs::openat(dir, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// The views that a look at the registry is given.
+/// The mount namespaces that a look at the registry can look into.
 #[derive(Debug, Default)]
 pub struct Views {
-    known: Vec<View>,
-    /// The others are of no process.
+    /// Those of engines: they are asked where a namespace is.
+    engines: Vec<View>,
+    /// Those of other processes. Copies of an engine's mounts can be in them long after it has unmounted its own.
+    others: Vec<View>,
+    /// All other mount namespaces have no process of the host's.
     complete: bool,
 }
 
@@ -100,28 +103,29 @@ pub enum Seen {
 
 impl Views {
     /// One alone, as a hook has it: of the others nothing is known.
-    pub fn one(view: View) -> Self {
-        Self { known: vec![view], complete: false }
+    pub fn one(engine: View) -> Self {
+        Self { engines: vec![engine], others: Vec::new(), complete: false }
     }
 
     /// Those of all processes of the host.
-    pub const fn all(known: Vec<View>) -> Self {
-        Self { known, complete: true }
+    pub const fn all(engines: Vec<View>, others: Vec<View>) -> Self {
+        Self { engines, others, complete: true }
     }
 
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &View> {
-        self.known.iter()
+    /// Those of engines.
+    pub(crate) fn engines(&self) -> &[View] {
+        &self.engines
     }
 
-    /// Whether the namespace is found at `path` in any of them.
-    pub(crate) fn any_has(&self, path: &Path, id: NamespaceId) -> bool {
-        self.known.iter().any(|view| view.has(path, id))
+    /// The mount namespace of an engine in which the namespace is found at `path`, where it is found so.
+    pub(crate) fn find(&self, path: &Path, id: NamespaceId) -> Option<u64> {
+        self.engines.iter().find(|view| view.has(path, id)).map(|view| view.mounts.ino)
     }
 
     /// Whether the namespace is found at `path` in the mount namespace with inode number `mounts`.
     pub(crate) fn see(&self, path: &Path, mounts: u64, id: NamespaceId) -> Seen {
-        match self.known.iter().find(|view| view.mounts.ino == mounts) {
+        let known = self.engines.iter().chain(&self.others);
+        match known.into_iter().find(|view| view.mounts.ino == mounts) {
             Some(view) if view.has(path, id) => Seen::Yes,
             Some(_) => Seen::No,
             None if self.complete && !is_mounted(mounts) => Seen::No,

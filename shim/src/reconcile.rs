@@ -1,6 +1,6 @@
 //! `porthole reconcile`: registry and kernel brought to agreement, and what runs already registered.
 
-use crate::engines::{running, state};
+use crate::engines::{running, state, views};
 use crate::exit::{Exit, ExitCode};
 use crate::inventory::{Inventory, host, this_boot};
 use crate::output::{Cell, Format, print, print_json, table};
@@ -46,7 +46,7 @@ pub(crate) fn run(args: ReconcileArgs, config: &Config, format: Format) -> Resul
         Problem::new(Exit::Failed, format!("enter the host's mount namespace: {errno}"), remedy)
     })?;
     let boot_id = this_boot()?;
-    let registry = Inventory::registry(config)?;
+    let registry = Inventory::registry(config)?.seeing(views::all(&host));
     let mut engines = config.engines.clone();
     for (engine, directory) in args.engine_state {
         engines.add(engine, directory);
@@ -58,6 +58,7 @@ pub(crate) fn run(args: ReconcileArgs, config: &Config, format: Format) -> Resul
         engines: &engines,
         host: &host,
         boot_id: &boot_id,
+        views: registry.views(),
         template: &config.pin_name,
         patience: PATIENCE,
     };

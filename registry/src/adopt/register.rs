@@ -16,7 +16,10 @@ use crate::registration::{Registration, Registry, Reservation};
 use crate::release::nsfs;
 use crate::stage::Stage;
 use crate::text::clean;
+use crate::views::Views;
+use rustix::fd::OwnedFd;
 use rustix::fs::{self, CWD, Mode, OFlags};
+use rustix::io::Errno;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::Duration;
@@ -30,6 +33,8 @@ pub struct Adoption<'a> {
     pub host: &'a Host,
     /// This boot.
     pub boot_id: &'a str,
+    /// The mount namespaces that engines can have their own pins in.
+    pub views: &'a Views,
     /// How pins are named.
     pub template: &'a Template,
     /// How long to wait for the lock, each time.
@@ -172,7 +177,14 @@ pub(super) fn examine(candidate: Candidate) -> Result<Option<Ready>, Unreadable>
 /// What is to be pinned for a pod without a process; nothing where its engine has it no more.
 pub(super) fn reservation(ready: &Ready, adoption: &Adoption<'_>) -> Result<Option<Reservation>, Error> {
     let Some(holder) = ready.spec.as_ref().and_then(holder) else { return Ok(None) };
-    let Some((netns, id)) = open_netns(&holder)? else { return Ok(None) };
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let mut found = netns_in(&holder, fs::openat(CWD, &holder, flags, Mode::empty()))?;
+    for view in adoption.views.engines() {
+        if found.is_none() {
+            found = netns_in(&holder, view.open(&holder, flags))?;
+        }
+    }
+    let Some((netns, id)) = found else { return Ok(None) };
     if adoption.host.namespace(NamespaceKind::Net) == Some(id) {
         return Ok(None);
     }
@@ -181,13 +193,12 @@ pub(super) fn reservation(ready: &Ready, adoption: &Adoption<'_>) -> Result<Opti
     Ok(Some(Reservation { netns, id, candidates: names, holder, pod }))
 }
 
-/// The network namespace that an engine has at `path`; none where it has gone, or where something else is.
-fn open_netns(path: &Path) -> Result<Option<(rustix::fd::OwnedFd, NamespaceId)>, Error> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+/// The network namespace that an engine has at `path`, as it was opened; none where it has gone, or where something else is.
+fn netns_in(path: &Path, opened: Result<OwnedFd, Errno>) -> Result<Option<(OwnedFd, NamespaceId)>, Error> {
     let fail = || Step::OpenNamespace.on(path.display().to_string());
-    let fd = match fs::openat(CWD, path, flags, Mode::empty()) {
+    let fd = match opened {
         Ok(fd) => fd,
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(None),
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
         Err(errno) => return Err(fail()(errno)),
     };
     let id = NamespaceId::of(&fd).map_err(fail())?;

@@ -3,7 +3,7 @@
 use super::check::{Check, Finding, count, few};
 use super::{NEEDS_ROOT, Setting, Subject};
 use crate::engines::running::{self, Running};
-use crate::engines::state;
+use crate::engines::{state, views};
 use porthole_registry::adopt::{Adoption, Missing, missing};
 use porthole_registry::container_id::ContainerId;
 use porthole_registry::host::{Host, boot_id};
@@ -62,11 +62,13 @@ fn gather(setting: &Setting) -> Result<Found, String> {
     let boot_id = boot_id().map_err(|errno| format!("read the boot id: {errno}"))?;
     let store = Store::open(&config.run_dir).map_err(|error| error.to_string())?;
     let registry = store.map(|store| Registry::new(store, config.netns_dir.clone()));
+    let views = views::all(&host);
     let engines = state::directories(&config.engines, &host);
     let adoption = Adoption {
         engines: &engines,
         host: &host,
         boot_id: &boot_id,
+        views: &views,
         template: &config.pin_name,
         patience: Duration::ZERO,
     };

@@ -2,11 +2,13 @@
 
 use super::check::{Check, count, few};
 use super::{NEEDS_ROOT, Setting, Subject};
-use porthole_registry::host::boot_id;
+use crate::engines::views;
+use porthole_registry::host::{Host, boot_id};
 use porthole_registry::identity::Engine;
 use porthole_registry::namespace::NamespaceId;
 use porthole_registry::registration::Registry;
 use porthole_registry::store::Store;
+use porthole_registry::views::Seen;
 use porthole_registry::{Error, Found, NetnsDir};
 use rustix::fs::CWD;
 use rustix::io::Errno;
@@ -91,7 +93,8 @@ fn gather(setting: &Setting) -> Result<Facts, Error> {
     let mut facts = Facts::default();
     let Some(store) = Store::open(&config.run_dir)? else { return Ok(facts) };
     let boot = boot_id().map_err(porthole_registry::error::Step::BootId.on("random/boot_id"))?;
-    let registry = Registry::new(store, config.netns_dir.clone());
+    let host = Host::open().map_err(porthole_registry::error::Step::OpenNamespace.on("/proc/1/ns"))?;
+    let registry = Registry::new(store, config.netns_dir.clone()).seeing(views::all(&host));
     let store = &registry.store;
     let mut recorded = HashSet::new();
     for file in store.files()? {
@@ -128,7 +131,7 @@ fn gather(setting: &Setting) -> Result<Facts, Error> {
             (Some(dir), Some(name)) => dir.look(name)?,
             _ => Found::Nothing,
         };
-        let held = holder(store, ino, found)?;
+        let held = holder(&registry, ino, found)?;
         match (held, idle.contains(&ino)) {
             (Held::Yes, _) => {}
             (Held::Unknown, _) => drop(facts.unknown.insert(label)),
@@ -153,14 +156,16 @@ enum Held {
     Unknown,
 }
 
-fn holder(store: &Store, ino: u64, found: Found) -> Result<Held, Error> {
+fn holder(registry: &Registry, ino: u64, found: Found) -> Result<Held, Error> {
     let Found::Inode(id) = found else { return Ok(Held::No) };
     if id.ino != ino {
         return Ok(Held::No);
     }
-    Ok(match store.holder(ino)? {
-        Some(path) => is_at(&path, id),
-        None => Held::No,
+    Ok(match (registry.held(id)?, registry.store.holder(ino)?) {
+        (Seen::Yes, _) => Held::Yes,
+        (Seen::Unknown, _) => Held::Unknown,
+        (Seen::No, Some(path)) => is_at(&path, id),
+        (Seen::No, None) => Held::No,
     })
 }
 

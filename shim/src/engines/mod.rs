@@ -8,6 +8,7 @@ pub(crate) mod monitor;
 pub(crate) mod running;
 pub(crate) mod settings;
 pub(crate) mod state;
+pub(crate) mod views;
 
 use serde::{Deserialize, Serialize};
 

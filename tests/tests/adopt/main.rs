@@ -6,5 +6,6 @@ mod ends;
 mod engines;
 mod hostile;
 mod kills;
+mod own_mounts;
 mod races;
 mod setting;
