@@ -45,11 +45,6 @@ impl<'a> Settings<'a> {
         &self.drop_ins
     }
 
-    /// The files that there are.
-    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.files.iter().map(|(path, _)| path.as_path())
-    }
-
     /// What the last file that says something of a key says, and which that is.
     pub(crate) fn value(&self, key: &[&str]) -> Option<(&Path, &Value)> {
         self.files.iter().rev().find_map(|(path, table)| Some((path.as_path(), find(table, key)?)))

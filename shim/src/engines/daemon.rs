@@ -208,6 +208,11 @@ impl Daemon {
         self.unit.as_deref()
     }
 
+    /// Whether one of these has started it, as dockerd does where it finds no containerd.
+    pub(crate) fn is_started_by(&self, others: &[Self]) -> bool {
+        self.parent().is_some_and(|parent| others.iter().any(|other| other.pid() == parent))
+    }
+
     fn parent(&self) -> Option<i32> {
         let status = self.process.read("status").ok()?;
         let status = String::from_utf8_lossy(&status);

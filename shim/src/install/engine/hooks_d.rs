@@ -3,12 +3,13 @@
 //! Measured on podman 4.3 and 5.4: where nothing says otherwise, only `/usr/share/containers/oci/hooks.d` is read, as by
 //! CRI-O; of files of one name that of the last directory counts; every `*.json` counts, hidden ones too, and one that
 //! cannot be parsed fails every container. podman reads the files at every start of a container; CRI-O watches the
-//! directories that it had, or made, when it started.
+//! directories that it had, or made, when it started, and reads its settings then and not again.
 
 mod config;
 
-use super::{Context, Engine, EngineName, Entry, Method};
+use super::{Context, Engine, EngineName, Entry, Method, State};
 use crate::engines::crio::Settings;
+use crate::engines::daemon::Daemon;
 use crate::exit::Exit;
 use crate::install::binaries::is_volatile;
 use crate::install::edit::Edit;
@@ -18,9 +19,11 @@ use crate::problem::Problem;
 use config::Hooks;
 use porthole_registry::hook_entry::{self, HookPath, STAGES};
 use porthole_registry::stage::Stage;
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use serde_json::Value;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 /// The administrator's directory: used where an engine reads it, and where none of those it reads can be written.
 const ETC: &str = "/etc/containers/oci/hooks.d";
@@ -140,6 +143,40 @@ pub(super) fn reload(engine: &Engine, tree: &Tree, plan: &Plan) -> Reload {
     } else {
         Reload::Nothing
     }
+}
+
+/// What a CRI-O reads at its start and not later, and when that was changed last: the file that names its directories of
+/// hooks, the directory of such files, in which one may have come or gone, and a directory of hooks that was not there.
+pub(crate) fn read_at_start(engine: &Engine, tree: &Tree, state: &State) -> Vec<(PathBuf, SystemTime)> {
+    let config = &engine.config;
+    let Ok(settings) = Settings::read(tree, config, engine.daemon.as_ref()) else { return Vec::new() };
+    let said = settings.value(&["crio", "runtime", "hooks_dir"]).map(|(path, _)| path);
+    let changed = said.into_iter().chain([settings.drop_ins()]).filter_map(|path| {
+        let stat = rustix::fs::stat(&tree.locate(path).ok()?).ok()?;
+        Some((path.to_owned(), time(stat.st_ctime, stat.st_ctime_nsec.try_into().ok()?)?))
+    });
+    // CRI-O makes those that are not there, so it knows all but those that were made since.
+    let is_made = |dir: &&PathBuf| state.directories.iter().any(|made| dir.starts_with(made));
+    let dirs = Hooks::of(engine, tree).map(|hooks| hooks.dirs).unwrap_or_default();
+    let made = dirs.iter().filter(is_made).filter_map(|dir| {
+        let place = tree.locate(dir).ok()?;
+        let found = statx(CWD, &place, AtFlags::empty(), StatxFlags::BTIME).ok()?;
+        let is_known = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::BTIME);
+        let born = time(found.stx_btime.tv_sec, found.stx_btime.tv_nsec)?;
+        is_known.then(|| (dir.clone(), born))
+    });
+    changed.chain(made).collect()
+}
+
+fn time(seconds: i64, nanoseconds: u32) -> Option<SystemTime> {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::new(u64::try_from(seconds).ok()?, nanoseconds))
+}
+
+/// Whether the running CRI-O was started before what it reads at its start was changed last.
+pub(super) fn is_behind(engine: &Engine, tree: &Tree, state: &State) -> bool {
+    let started = engine.daemon.as_ref().and_then(Daemon::started);
+    let changed = || read_at_start(engine, tree, state).into_iter().map(|(_, at)| at).max();
+    started.is_some_and(|started| changed().is_some_and(|changed| started < changed))
 }
 
 /// Whether it answers after a restart. podman has no daemon to ask.
