@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use porthole_tests::fake::{Fake, Running};
+use porthole_tests::pod::EnginePin;
 use porthole_tests::{Node, on_a_node};
 
-use crate::setting::{Said, doctor_with, install, porthole, write};
+use crate::setting::{Said, doctor_with, install, porthole, reconcile, write};
 
 const CRIO: &str = "/usr/bin/crio";
 const VERSION: &str = "crio version 1.36.0";
@@ -195,7 +196,58 @@ fn the_engine_that_runs_is_named_and_not_one_that_does_not(_node: &Node) {
     k3s.end();
 }
 
+/// The sandboxes of CRI-O need no process: they are found where it keeps them.
+fn a_sandbox_without_a_process_is_found_where_cri_o_keeps_it(node: &Node) {
+    install();
+    let run = "/mnt/crio-run";
+    let in_crio_conf = format!("[crio]\nroot = '/mnt/crio-lib'\nrunroot = '{run}'\n");
+    let in_storage_conf = format!("[storage]\ndriver = 'overlay'\nrunroot = '{run}'\n");
+    let cases: [(&[&str], &[(&str, &str)], Option<(&str, &str)>); 6] = [
+        (&["--runroot", run], &[], None),
+        (&["-r", run], &[], None),
+        (&[], &[("CONTAINER_RUNROOT", run)], None),
+        (&[], &[], Some(("/etc/crio/crio.conf.d/20-x.conf", &in_crio_conf))),
+        (&[], &[], Some(("/etc/containers/storage.conf", &in_storage_conf))),
+        (
+            &[],
+            &[("CONTAINERS_STORAGE_CONF", "/srv/storage.conf")],
+            Some(("/srv/storage.conf", &in_storage_conf)),
+        ),
+    ];
+    for (words, environment, file) in cases {
+        if let Some((path, text)) = file {
+            write(path, text);
+        }
+        let crio = start(words, environment);
+        let engine = EnginePin::new_netns("/run/engine-netns/6b1d");
+        let id = node.new_id();
+        let config = serde_json::json!({
+            "annotations": {
+                "io.container.manager": "cri-o",
+                "io.kubernetes.cri-o.ContainerType": "sandbox",
+                "io.kubernetes.cri-o.SandboxID": id,
+                "io.kubernetes.pod.name": "web-0",
+                "io.kubernetes.pod.namespace": "shop",
+            },
+            "linux": { "namespaces": [{ "type": "network", "path": engine.path() }] },
+        });
+        write(&format!("{run}/overlay-containers/{id}/userdata/config.json"), &config.to_string());
+        doctor_with(&[], &["unregistered-pods"]).expect("warn", "unregistered-pods", "sandbox of web-0");
+        reconcile();
+        assert_eq!(node.pin("web-0"), Some(engine.netns()), "{words:?} {environment:?} {file:?}");
+        doctor_with(&[], &["unregistered-pods"]).expect("ok", "unregistered-pods", "pinned");
+        engine.remove();
+        reconcile();
+        fs::remove_dir_all(run).unwrap();
+        crio.end();
+        if let Some((path, _)) = file {
+            fs::remove_file(path).unwrap();
+        }
+    }
+}
+
 on_a_node!(requires(root, nsenter, unshare):
+    a_sandbox_without_a_process_is_found_where_cri_o_keeps_it,
     hooks_go_where_the_daemon_reads_them,
     directories_that_the_daemon_was_told_and_that_cannot_be_written_are_refused,
     a_restart_that_is_due_is_remembered_until_it_has_happened,

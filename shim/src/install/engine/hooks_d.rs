@@ -6,6 +6,7 @@
 //! directories that it had, or made, when it started, and reads its settings then and not again.
 
 mod config;
+pub(crate) mod file;
 
 use super::{Context, Engine, EngineName, Entry, Method, State};
 use crate::engines::crio::Settings;
@@ -20,7 +21,6 @@ use config::Hooks;
 use porthole_registry::hook_entry::{self, HookPath, STAGES};
 use porthole_registry::stage::Stage;
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
-use serde_json::Value;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -88,7 +88,7 @@ fn file(dir: &Path, stage: Stage) -> PathBuf {
 
 /// Whether a file of a directory of hooks runs our hook.
 fn runs_ours(text: &str) -> bool {
-    serde_json::from_str::<Value>(text).is_ok_and(|file| hook_entry::is_ours(&file["hook"]))
+    file::parse(text).is_ok_and(|file| hook_entry::is_ours(&file["hook"]))
 }
 
 fn refuse_others(context: &Context<'_>, plan: &Plan, path: &Path) -> Result<(), Problem> {
