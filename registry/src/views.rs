@@ -48,8 +48,9 @@ impl View {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let flags = flags | OFlags::CLOEXEC;
         match fs::openat2(&self.root, path, flags, Mode::empty(), resolve) {
-            // Before Linux 5.6: a link to an absolute path then leads into this process's own root.
-            Err(Errno::NOSYS) => {
+            // Before Linux 5.6, and where a sandbox does not know the call: a link to an absolute path then leads into this
+            // process's own root.
+            Err(Errno::NOSYS | Errno::PERM) => {
                 fs::openat(&self.root, path.strip_prefix("/").unwrap_or(path), flags, Mode::empty())
             }
             opened => opened,

@@ -3,7 +3,7 @@
 use crate::engines::{running, state, views};
 use crate::exit::{Exit, ExitCode};
 use crate::inventory::{Inventory, host, this_boot};
-use crate::output::{Cell, Format, print, print_json, table};
+use crate::output::{Cell, Format, print, print_json, table, to_stderr};
 use crate::problem::Problem;
 use porthole_registry::adopt::{Adoption, StateKind, missing};
 use porthole_registry::config::Config;
@@ -75,9 +75,11 @@ pub(crate) fn run(args: ReconcileArgs, config: &Config, format: Format) -> Resul
     }
     if told > 0 {
         let (containers, run) = if told == 1 { ("container", "runs") } else { ("containers", "run") };
-        eprintln!(
-            "porthole: {told} {containers} {run} unregistered: no state of an engine that is known tells of them\n\
-             help: say where it is, --engine-state ENGINE=DIR or [engines] in the configuration; `porthole doctor` says more"
+        to_stderr(&format!(
+            "porthole: {told} {containers} {run} unregistered: no known state of an engine tells of them"
+        ));
+        to_stderr(
+            "help: name its directory, by --engine-state ENGINE=DIR and in [engines] of the configuration",
         );
     }
     let failed = done.iter().any(|done| done.failed);
@@ -108,7 +110,7 @@ fn unexplained(
     let tell = |one: &running::Running| Done {
         action: Action::Adopt,
         subject: format!("pid {}", one.pid),
-        detail: format!("{}: runs, and no state of an engine tells of it", one.describe()),
+        detail: format!("{}: runs, and no known state of an engine tells of it", one.describe()),
         failed: true,
     };
     Ok(left.iter().map(tell).collect())

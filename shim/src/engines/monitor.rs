@@ -45,8 +45,8 @@ fn of(pid: i32, host: &Host) -> Option<Monitor> {
     let words = line(&process)?;
     let (state, is_of_oci) = if is_shim {
         // A program of many names, or a script, has its own before it.
-        let names = words.iter().take(2).filter_map(|word| word.rsplit('/').next());
-        let program = names.filter(|name| name.starts_with("containerd-shim")).last()?;
+        let mut names = words.iter().take(2).filter_map(|word| word.rsplit('/').next());
+        let program = names.rfind(|name| name.starts_with("containerd-shim"))?;
         let is_of_oci = program == "containerd-shim" || program.starts_with("containerd-shim-runc-");
         // Its working directory is the bundle of its first container.
         let bundle = link(&process, "cwd");

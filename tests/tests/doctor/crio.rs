@@ -14,6 +14,11 @@ const VERSION: &str = "crio version 1.36.0";
 const ENGINES: &[&str] = &["engine-hook", "engine-loaded", "engine-mounts", "hooks-d"];
 const STAGES: [&str; 2] = ["porthole-createruntime.json", "porthole-poststop.json"];
 
+type Words<'a> = &'a [&'a str];
+type Variables<'a> = &'a [(&'a str, &'a str)];
+/// A path, and a text.
+type File<'a> = Option<(&'a str, &'a str)>;
+
 fn start(words: &[&str], environment: &[(&str, &str)]) -> Running {
     Fake { words, environment, version: VERSION, ..Fake::default() }.start(CRIO)
 }
@@ -45,7 +50,7 @@ fn hooks_go_where_the_daemon_reads_them(_node: &Node) {
     write("/srv/crio.conf", "[crio.runtime]\nhooks_dir = ['/etc/told-main']\n");
     write("/srv/crio.d/sub/20-x", "[Crio.Runtime]\nHooks_Dir = ['/etc/told-drop-in']\n");
     fs::create_dir_all("/srv/empty").unwrap();
-    let cases: [(&[&str], &[(&str, &str)], &str); 9] = [
+    let cases: [(Words<'_>, Variables<'_>, &str); 9] = [
         (&[], &[], "/etc/default-drop-in"),
         (&["--config", "/srv/crio.conf", "--config-dir=/srv/empty"], &[], "/etc/told-main"),
         (&["-c", "/srv/crio.conf", "-d", "/srv/crio.d"], &[], "/etc/told-drop-in"),
@@ -202,7 +207,7 @@ fn a_sandbox_without_a_process_is_found_where_cri_o_keeps_it(node: &Node) {
     let run = "/mnt/crio-run";
     let in_crio_conf = format!("[crio]\nroot = '/mnt/crio-lib'\nrunroot = '{run}'\n");
     let in_storage_conf = format!("[storage]\ndriver = 'overlay'\nrunroot = '{run}'\n");
-    let cases: [(&[&str], &[(&str, &str)], Option<(&str, &str)>); 6] = [
+    let cases: [(Words<'_>, Variables<'_>, File<'_>); 6] = [
         (&["--runroot", run], &[], None),
         (&["-r", run], &[], None),
         (&[], &[("CONTAINER_RUNROOT", run)], None),

@@ -60,7 +60,7 @@ fn state_that_nobody_looks_through_is_no_all_clear(node: &Node) {
     let pod = containerd.run_pod("shop", "web-0", &PodOptions::default());
     let said = doctor();
     said.expect("fail", "unregistered-containers", "2 of 2 that run");
-    let netns = format!("net:[{}]", fs::metadata(format!("/proc/{}/ns/net", pod.pid)).map(ino).unwrap());
+    let netns = format!("net:[{}]", pod.netns().ino);
     said.expect("fail", "unregistered-containers", &format!("process {} (", pod.pid));
     said.expect("fail", "unregistered-containers", &netns);
     let remedy = said.check("unregistered-containers")["remedy"].as_str().unwrap();
@@ -77,10 +77,6 @@ fn state_that_nobody_looks_through_is_no_all_clear(node: &Node) {
     doctor().expect_health();
     containerd.remove_pod(&pod);
     reconcile();
-}
-
-fn ino(meta: fs::Metadata) -> u64 {
-    std::os::unix::fs::MetadataExt::ino(&meta)
 }
 
 fn a_process_below_a_shim_or_conmon_runs_unregistered(_node: &Node) {

@@ -81,9 +81,9 @@ pub(crate) fn each(tree: &Tree, main: &Path) -> Vec<(PathBuf, Result<File, Probl
 
 /// The directory of state that the last of its files names.
 pub(crate) fn state(tree: &Tree, main: &Path) -> Option<PathBuf> {
-    let files = each(tree, main).into_iter().filter_map(|(_, file)| file.ok());
-    let said = files.filter_map(|file| Some(file.table.get("state")?.as_str()?.to_owned()));
-    said.filter(|state| !state.is_empty()).last().map(PathBuf::from)
+    let files = each(tree, main).into_iter().rev().filter_map(|(_, file)| file.ok());
+    let mut said = files.filter_map(|file| Some(file.table.get("state")?.as_str()?.to_owned()));
+    said.find(|state| !state.is_empty()).map(PathBuf::from)
 }
 
 /// All of them, where all can be read.

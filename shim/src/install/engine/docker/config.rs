@@ -53,6 +53,11 @@ impl Config {
         Ok(Self { document, place: place.to_owned() })
     }
 
+    /// Where it is.
+    pub(super) fn place(&self) -> &Path {
+        &self.place
+    }
+
     /// A setting. Null says nothing, as to the daemon.
     pub(super) fn value(&self, path: &[&str]) -> Result<Option<Value>, Problem> {
         let raw = self.document.get(path).map_err(|e| bad(&self.place, &e))?;
