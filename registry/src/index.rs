@@ -1,8 +1,10 @@
 //! The index of pins: a directory for each pinned network namespace, named by its inode.
 //!
-//! `name`, `holder` and `pod` are symbolic links, because one is made by a single system call and is never torn:
-//! `name` points to the pin, `holder` to what else keeps the namespace alive; `pod` holds the pod's namespace
-//! and name and `sandbox` which sandbox it has, which outlive its last record. Every member container is an empty file `ID.member`. All look-ups cost the same however many containers there are.
+//! `name`, `holder`, `mounts`, `pod` and `sandbox` are symbolic links, because one is made by a single system call and is
+//! never torn: `name` points to the pin, `holder` to what else keeps the namespace alive, `mounts` holds the mount namespace
+//! that this is found in where it is not the host's, `pod` the pod's namespace and name, and `sandbox` which sandbox it has.
+//! The last two outlive its last record. Every member container is an empty file `ID.member`. All look-ups cost the same
+//! however many containers there are.
 
 use crate::container_id::ContainerId;
 use crate::error::{Error, Step};
@@ -21,10 +23,11 @@ use std::time::Duration;
 
 pub(crate) const MEMBER: &str = ".member";
 /// The links of an entry.
-pub(crate) const LINKS: [&str; 4] = ["name", "holder", "pod", "sandbox"];
+pub(crate) const LINKS: [&str; 5] = ["name", "holder", MOUNTS, "pod", "sandbox"];
 pub(crate) const PINNED: &str = "netns";
 pub(crate) const GOING: &str = "going";
 pub(crate) const ADOPTED: &str = "adopted";
+const MOUNTS: &str = "mounts";
 
 impl Store {
     /// The name that the namespace with this inode is pinned under, by the index.
@@ -53,6 +56,15 @@ impl Store {
     pub fn holder(&self, ino: u64) -> Result<Option<PathBuf>, Error> {
         let is_a_pods = self.pod(ino)?.is_some();
         if is_a_pods { self.link(&format!("{PINNED}/{ino}/holder")) } else { Ok(None) }
+    }
+
+    /// The inode of the mount namespace in which the holder is found, where that is not the host's.
+    ///
+    /// # Errors
+    /// When the entry cannot be read.
+    pub fn holder_mounts(&self, ino: u64) -> Result<Option<u64>, Error> {
+        let link = self.link(&format!("{PINNED}/{ino}/{MOUNTS}"))?;
+        Ok(link.and_then(|target| target.to_str()?.parse().ok()))
     }
 
     /// The pod's namespace and name, as `NAMESPACE/NAME`, either of which may be empty.
@@ -97,8 +109,22 @@ impl Store {
         self.set_link(PINNED, ino, "name", pin)
     }
 
-    pub(crate) fn set_holder(&self, _lock: &Lock, ino: u64, holder: &Path) -> Result<(), Error> {
-        self.set_link(PINNED, ino, "holder", holder)
+    /// Writes down what else keeps the namespace alive, and in which mount namespace where that is not the host's. Killed
+    /// between the two, it is looked for in one more place than it is in, and not in one less.
+    pub(crate) fn set_holder(
+        &self,
+        _lock: &Lock,
+        ino: u64,
+        holder: &Path,
+        mounts: Option<u64>,
+    ) -> Result<(), Error> {
+        if let Some(mounts) = mounts {
+            self.set_link(PINNED, ino, MOUNTS, Path::new(&mounts.to_string()))?;
+            return self.set_link(PINNED, ino, "holder", holder);
+        }
+        self.set_link(PINNED, ino, "holder", holder)?;
+        let file = format!("{PINNED}/{ino}/{MOUNTS}");
+        gone(fs::unlinkat(self.dir(), &file, AtFlags::empty())).map_err(Step::Index.on(self.subject(&file)))
     }
 
     fn make_entry(&self, shelf: &str, ino: u64) -> Result<(), Error> {

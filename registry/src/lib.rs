@@ -40,6 +40,7 @@ pub mod stage;
 pub mod store;
 pub mod stray;
 pub mod text;
+pub mod views;
 
 pub use error::Error;
 pub use lock::Lock;

@@ -137,7 +137,7 @@ fn namespaces(process: &Process, host: &Host) -> Result<BTreeMap<NamespaceKind, 
 
 /// The cgroup: the path in the v2 hierarchy, or where that is the root (a hybrid machine) the one in a
 /// v1 hierarchy that all runtimes use: cgroups(7), "/proc files".
-fn cgroup(process: &Process) -> Option<String> {
+pub fn cgroup(process: &Process) -> Option<String> {
     parse_cgroup(&String::from_utf8_lossy(&process.read("cgroup").ok()?))
 }
 

@@ -12,6 +12,7 @@ use crate::process::{Process, ProcessError};
 use crate::record::{NamespaceRecord, Record};
 use crate::registration::{Registration, Registry};
 use crate::store::RECORDS;
+use crate::views::Seen;
 use serde::Serialize;
 use std::collections::HashSet;
 use std::path::Path;
@@ -138,8 +139,8 @@ impl Registry {
         if let Some(netns) = record.netns().filter(|ns| !ns.host) {
             let others = self.store.members(netns.id.ino)?.iter().any(|member| *member != record.id);
             // With its sandbox a pod ends.
-            let holder = if record.kind == Kind::Sandbox { None } else { self.store.holder(netns.id.ino)? };
-            held = others || holder.is_some_and(|path| crate::release::holds(&path, netns.id));
+            let by_path = record.kind != Kind::Sandbox && self.held(netns.id)? != Seen::No;
+            held = others || by_path;
         }
         let pinned = self.is_pinned(record)? && !self.is_unnamed(record)?;
         Ok((Facts { alive: process.is_some(), pinned, held }, process))

@@ -15,9 +15,11 @@ use crate::netns_dir::NetnsDir;
 use crate::pin::Found;
 use crate::process::ProcessError;
 use crate::record::{PinRecord, Record};
+use crate::release::holds;
 use crate::sandbox::Sandbox;
 use crate::stage::Stage;
 use crate::store::Store;
+use crate::views::Views;
 use rustix::fd::OwnedFd;
 use rustix::fs;
 use std::path::{Path, PathBuf};
@@ -58,6 +60,7 @@ pub struct Registry {
     /// Records and index.
     pub store: Store,
     pub(crate) netns_dir: PathBuf,
+    pub(crate) views: Views,
 }
 
 /// What a pin may be called.
@@ -76,8 +79,24 @@ impl<'a> Names<'a> {
 
 impl Registry {
     /// Of the records in `store` and the pins in `netns_dir`.
-    pub const fn new(store: Store, netns_dir: PathBuf) -> Self {
-        Self { store, netns_dir }
+    pub fn new(store: Store, netns_dir: PathBuf) -> Self {
+        Self { store, netns_dir, views: Views::default() }
+    }
+
+    /// The same, with mount namespaces beside the host's in which engines can have their own pins.
+    #[must_use]
+    pub fn seeing(self, views: Views) -> Self {
+        Self { views, ..self }
+    }
+
+    /// These.
+    pub const fn views(&self) -> &Views {
+        &self.views
+    }
+
+    /// The mount namespace in which a holder is found, where the host's is not.
+    fn mounts_of(&self, holder: &Path, id: NamespaceId) -> Option<u64> {
+        if holds(holder, id) { None } else { self.views.find(holder, id) }
     }
 
     /// Registers a container. The record is written even where the pin cannot be made.
@@ -154,7 +173,7 @@ impl Registry {
         }
         let name = self.pin_name_of(lock, &dir, netns, *id, &Names::of(template, identity, &sandbox.id))?;
         let mut failures = Failures::default();
-        failures.note(self.store.set_holder(lock, id.ino, holder));
+        failures.note(self.store.set_holder(lock, id.ino, holder, self.mounts_of(holder, *id)));
         if let Some(pod) = &identity.pod {
             failures.note(self.store.set_pod(lock, id.ino, pod));
         }
@@ -212,7 +231,7 @@ impl Registry {
         // The pin itself is no holder: a container that joins by our own name does not keep it alive for ever.
         let holds = |path: &&Path| outlives(record) && !is_same_place(path, &dir, &name);
         if let Some(holder) = holder.filter(holds) {
-            failures.note(self.store.set_holder(lock, ns.ino, holder));
+            failures.note(self.store.set_holder(lock, ns.ino, holder, self.mounts_of(holder, ns)));
         }
         // The sandbox names the pod, else its first member: a container that joins by a path does not rename it.
         if let Some(pod) = &record.pod

@@ -18,6 +18,7 @@ use crate::process::is_running;
 use crate::record::Record;
 use crate::registration::{Registry, is_same_place, outlives};
 use crate::stage::Stage;
+use crate::views;
 use rustix::fs::CWD;
 use std::path::Path;
 use std::time::Duration;
@@ -238,14 +239,35 @@ impl Registry {
         let Some(dir) = NetnsDir::open(&self.netns_dir)? else { return Ok(Verdict::Goes { pin: None }) };
         let Some(id) = self.pin_id(&dir, &name, ino)? else { return Ok(Verdict::Goes { pin: None }) };
         if let Holders::Known(other, ask) = holders {
+            let is_held = |path: &Path| is_held(path, id, ask) || self.views.find(path, id).is_some();
+            let is_other = |path: &&Path| !is_same_place(path, &dir, &name);
             let known = self.store.holder(ino)?;
-            let mut paths = other.into_iter().chain(known.as_deref());
-            if paths.any(|path| is_held(path, id, ask) && !is_same_place(path, &dir, &name)) {
+            // What cannot be looked at is not taken away: `reconcile` sees more.
+            let stays = other.filter(is_other).is_some_and(is_held)
+                || known.as_deref().filter(is_other).is_some() && self.held_by(id, ask)? != views::Seen::No;
+            if stays {
                 self.store.set_idle(lock, ino, true)?;
                 return Ok(Verdict::Stays);
             }
         }
         Ok(Verdict::Goes { pin: Some((dir, name, id)) })
+    }
+
+    /// Whether a namespace is found where its holder is, by the index.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn held(&self, id: NamespaceId) -> Result<views::Seen, Error> {
+        self.held_by(id, Ask::Patiently)
+    }
+
+    fn held_by(&self, id: NamespaceId, ask: Ask) -> Result<views::Seen, Error> {
+        let Some(path) = self.store.holder(id.ino)? else { return Ok(views::Seen::No) };
+        Ok(match self.store.holder_mounts(id.ino)? {
+            _ if is_held(&path, id, ask) => views::Seen::Yes,
+            Some(mounts) => self.views.see(&path, mounts, id),
+            None => views::Seen::No,
+        })
     }
 
     /// The identity of the pin if it still is that of inode `ino`; none where the name is somebody else's.

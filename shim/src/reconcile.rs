@@ -1,12 +1,14 @@
 //! `porthole reconcile`: registry and kernel brought to agreement, and what runs already registered.
 
 use crate::covered;
+use crate::engines::{running, state, views};
 use crate::exit::{Exit, ExitCode};
 use crate::inventory::{Inventory, host, this_boot};
-use crate::output::{Cell, Format, print, print_json, table};
+use crate::output::{Cell, Format, print, print_json, table, to_stderr};
 use crate::problem::Problem;
-use porthole_registry::adopt::{Adoption, StateKind};
+use porthole_registry::adopt::{Adoption, StateKind, missing};
 use porthole_registry::config::Config;
+use porthole_registry::host::Host;
 use porthole_registry::reconcile::{Action, Done};
 use porthole_registry::registration::Registry;
 use std::path::PathBuf;
@@ -14,6 +16,8 @@ use std::time::Duration;
 
 /// How long it waits for the registry's lock, each time it needs it.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a container that is being made has until its engine's state tells of it, or a record.
+const GRACE: Duration = Duration::from_millis(1500);
 
 /// Options of `reconcile`.
 #[derive(Debug, clap::Args)]
@@ -43,29 +47,44 @@ pub(crate) fn run(args: ReconcileArgs, config: &Config, format: Format) -> Resul
         Problem::new(Exit::Failed, format!("enter the host's mount namespace: {errno}"), remedy)
     })?;
     let boot_id = this_boot()?;
-    let registry = Inventory::registry(config)?;
+    let registry = Inventory::registry(config)?.seeing(views::all(&host));
     let mut engines = config.engines.clone();
     for (engine, directory) in args.engine_state {
         engines.add(engine, directory);
     }
+    let engines = state::directories(&engines, &host);
     // First the mount that hides or holds pins, then stale records and pins, so that the names they have are free.
     let mut done: Vec<Done> = uncover(&registry, config).into_iter().collect();
     done.extend(registry.reconcile(&boot_id, &config.pin_name, PATIENCE));
-    let adopted = registry.adopt(&Adoption {
+    let adoption = Adoption {
         engines: &engines,
         host: &host,
         boot_id: &boot_id,
+        views: registry.views(),
         template: &config.pin_name,
         patience: PATIENCE,
-    });
+    };
+    let adopted = registry.adopt(&adoption);
     // The work done before is told all the same.
     done.extend(adopted.unwrap_or_else(|error| vec![Done::failed(Action::Adopt, &error)]));
+    let unknown = unexplained(&registry, &adoption, config, &mut done);
+    let told = unknown.len();
+    done.extend(unknown);
     match format {
         Format::Json => print_json(&done)?,
         Format::Table | Format::Wide if done.is_empty() => {
             print("nothing to do: registry and kernel agree\n")?
         }
         Format::Table | Format::Wide => print(&table(&["ACTION", "SUBJECT", "DETAIL"], &rows(&done)))?,
+    }
+    if told > 0 {
+        let (containers, run) = if told == 1 { ("container", "runs") } else { ("containers", "run") };
+        to_stderr(&format!(
+            "porthole: {told} {containers} {run} unregistered: no known state of an engine tells of them"
+        ));
+        to_stderr(
+            "help: name its directory, by --engine-state ENGINE=DIR and in [engines] of the configuration",
+        );
     }
     let failed = done.iter().any(|done| done.failed);
     Ok(if failed { Exit::Failed } else { Exit::Done }.into())
@@ -86,6 +105,36 @@ fn uncover(registry: &Registry, config: &Config) -> Option<Done> {
     };
     let subject = config.netns_dir.display().to_string();
     Some(Done { action: Action::CleanUp, subject, detail, failed })
+}
+
+/// The containers that run, by their processes, and that neither a record nor the state of an engine tells of. What was
+/// being made at the first look has a second one.
+fn unexplained(
+    registry: &Registry,
+    adoption: &Adoption<'_>,
+    config: &Config,
+    done: &mut Vec<Done>,
+) -> Vec<Done> {
+    let look = |host: &Host| running::unregistered(host, Some(&registry.store), adoption.boot_id);
+    let first = look(adoption.host);
+    if first.is_empty() {
+        return Vec::new();
+    }
+    std::thread::sleep(GRACE);
+    let engines = state::directories(adoption.engines, adoption.host);
+    let again = registry.adopt(&Adoption { engines: &engines, template: &config.pin_name, ..*adoption });
+    // What failed has failed at the first look, too.
+    done.extend(again.into_iter().flatten().filter(|done| !done.failed));
+    let known = missing(Some(registry), adoption).processes;
+    let mut left = look(adoption.host);
+    left.retain(|one| first.contains(one) && !known.contains(&one.pid));
+    let tell = |one: &running::Running| Done {
+        action: Action::Adopt,
+        subject: format!("pid {}", one.pid),
+        detail: format!("{}: runs, and no known state of an engine tells of it", one.describe()),
+        failed: true,
+    };
+    left.iter().map(tell).collect()
 }
 
 fn rows(done: &[Done]) -> Vec<Vec<Cell>> {

@@ -8,6 +8,7 @@ pub mod cgroups;
 pub mod child;
 pub mod container;
 pub mod engine;
+pub mod fake;
 pub mod hung;
 pub mod leaks;
 pub mod log;

@@ -18,6 +18,8 @@ pub struct Missing {
     pub pods: Vec<(ContainerId, String)>,
     /// State of engines that cannot be read.
     pub unreadable: Vec<Unreadable>,
+    /// The processes of all that was found without a record, whether it needs one or not.
+    pub processes: Vec<i32>,
 }
 
 /// What [`Registry::adopt`] would register now; all that runs, where there is no registry yet. Takes no lock and changes
@@ -32,6 +34,7 @@ pub fn missing(registry: Option<&Registry>, adoption: &Adoption<'_>) -> Missing 
         match examine(candidate) {
             Ok(None) => {}
             Ok(Some(ready)) => {
+                missing.processes.extend(ready.process.map(|(pid, _)| pid));
                 let what = (ready.candidate.id.clone(), words(&ready));
                 if ready.process.is_some() && ready.identity.kind == Kind::Container {
                     missing.containers.push(what);

@@ -18,7 +18,10 @@ use crate::release::nsfs;
 use crate::sandbox::Sandbox;
 use crate::stage::Stage;
 use crate::text::clean;
+use crate::views::Views;
+use rustix::fd::OwnedFd;
 use rustix::fs::{self, CWD, Mode, OFlags};
+use rustix::io::Errno;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::Duration;
@@ -32,6 +35,8 @@ pub struct Adoption<'a> {
     pub host: &'a Host,
     /// This boot.
     pub boot_id: &'a str,
+    /// The mount namespaces that engines can have their own pins in.
+    pub views: &'a Views,
     /// How pins are named.
     pub template: &'a Template,
     /// How long to wait for the lock, each time.
@@ -183,7 +188,17 @@ pub(super) fn reservation<'a>(
     adoption: &Adoption<'a>,
 ) -> Result<Option<Reservation<'a>>, Error> {
     let Some(holder) = ready.spec.as_ref().and_then(holder) else { return Ok(None) };
-    let Some((netns, id)) = open_netns(&holder)? else { return Ok(None) };
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    if look(&holder, Ask::Patiently) == Seen::Silence {
+        return Err(Step::OpenNamespace.on(holder.display().to_string())(Errno::TIMEDOUT));
+    }
+    let mut found = netns_in(&holder, fs::openat(CWD, &holder, flags, Mode::empty()))?;
+    for view in adoption.views.engines() {
+        if found.is_none() {
+            found = netns_in(&holder, view.open(&holder, flags))?;
+        }
+    }
+    let Some((netns, id)) = found else { return Ok(None) };
     if adoption.host.namespace(NamespaceKind::Net) == Some(id) {
         return Ok(None);
     }
@@ -192,16 +207,12 @@ pub(super) fn reservation<'a>(
     Ok(Some(Reservation { netns, id, template: adoption.template, sandbox, identity, holder }))
 }
 
-/// The network namespace that an engine has at `path`; none where it has gone, or where something else is.
-fn open_netns(path: &Path) -> Result<Option<(rustix::fd::OwnedFd, NamespaceId)>, Error> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+/// The network namespace that an engine has at `path`, as it was opened; none where it has gone, or where something else is.
+fn netns_in(path: &Path, opened: Result<OwnedFd, Errno>) -> Result<Option<(OwnedFd, NamespaceId)>, Error> {
     let fail = || Step::OpenNamespace.on(path.display().to_string());
-    if look(path, Ask::Patiently) == Seen::Silence {
-        return Err(fail()(rustix::io::Errno::TIMEDOUT));
-    }
-    let fd = match fs::openat(CWD, path, flags, Mode::empty()) {
+    let fd = match opened {
         Ok(fd) => fd,
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(None),
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
         Err(errno) => return Err(fail()(errno)),
     };
     let id = NamespaceId::of(&fd).map_err(fail())?;

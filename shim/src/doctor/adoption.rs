@@ -1,7 +1,9 @@
 //! Containers that run and that the registry has never heard of.
 
-use super::check::{Check, count, few};
+use super::check::{Check, Finding, count, few};
 use super::{NEEDS_ROOT, Setting, Subject};
+use crate::engines::running::{self, Running};
+use crate::engines::{state, views};
 use porthole_registry::adopt::{Adoption, Missing, missing};
 use porthole_registry::container_id::ContainerId;
 use porthole_registry::host::{Host, boot_id};
@@ -15,6 +17,15 @@ pub(super) const SUBJECT: Subject =
 /// A container that is being registered is found before its record is: it has this long to become registered.
 const GRACE: Duration = Duration::from_millis(1500);
 
+/// What runs, by the state of the engines and by its processes.
+struct Found {
+    missing: Missing,
+    /// How many containers run, by their processes.
+    running: usize,
+    /// Those that neither a record nor the state of an engine tells of.
+    unknown: Vec<Running>,
+}
+
 fn look(setting: &Setting) -> Vec<Check> {
     if !setting.is_root {
         return SUBJECT
@@ -24,17 +35,18 @@ fn look(setting: &Setting) -> Vec<Check> {
             .collect();
     }
     let found = gather(setting).and_then(|first| {
-        if first.containers.is_empty() && first.pods.is_empty() {
+        if first.missing.containers.is_empty() && first.missing.pods.is_empty() && first.unknown.is_empty() {
             return Ok(first);
         }
         std::thread::sleep(GRACE);
         let mut second = gather(setting)?;
-        second.containers.retain(|known| first.containers.contains(known));
-        second.pods.retain(|known| first.pods.contains(known));
+        second.missing.containers.retain(|known| first.missing.containers.contains(known));
+        second.missing.pods.retain(|known| first.missing.pods.contains(known));
+        second.unknown.retain(|known| first.unknown.contains(known));
         Ok(second)
     });
     match found {
-        Ok(missing) => vec![judge(&missing), judge_pods(&missing), judge_state(&missing)],
+        Ok(found) => vec![judge(&found), judge_pods(&found.missing), judge_state(&found.missing)],
         Err(cause) => vec![Check::fail(
             "unregistered-containers",
             "state of the engines",
@@ -44,33 +56,53 @@ fn look(setting: &Setting) -> Vec<Check> {
     }
 }
 
-fn gather(setting: &Setting) -> Result<Missing, String> {
+fn gather(setting: &Setting) -> Result<Found, String> {
     let config = &setting.config;
     let host = Host::open().map_err(|errno| format!("open /proc/1/ns: {errno}"))?;
     let boot_id = boot_id().map_err(|errno| format!("read the boot id: {errno}"))?;
     let store = Store::open(&config.run_dir).map_err(|error| error.to_string())?;
     let registry = store.map(|store| Registry::new(store, config.netns_dir.clone()));
+    let views = views::all(&host);
+    let engines = state::directories(&config.engines, &host);
     let adoption = Adoption {
-        engines: &config.engines,
+        engines: &engines,
         host: &host,
         boot_id: &boot_id,
+        views: &views,
         template: &config.pin_name,
         patience: Duration::ZERO,
     };
-    Ok(missing(registry.as_ref(), &adoption))
+    let running = running::containers(&host).len();
+    let missing = missing(registry.as_ref(), &adoption);
+    let store = registry.as_ref().map(|registry| &registry.store);
+    let mut unknown = running::unregistered(&host, store, &boot_id);
+    unknown.retain(|one| !missing.processes.contains(&one.pid));
+    Ok(Found { missing, running, unknown })
 }
 
-fn judge(missing: &Missing) -> Check {
+fn judge(found: &Found) -> Check {
     let name = "unregistered-containers";
-    if missing.containers.is_empty() {
-        return Check::ok(name, "containers", "every one that runs is registered");
+    let Found { missing, running, unknown } = found;
+    let mut findings = Vec::new();
+    if !unknown.is_empty() {
+        let described: Vec<_> = unknown.iter().map(Running::describe).collect();
+        let seen = format!(
+            "{} of {running} that run: no known state of an engine tells of {}",
+            unknown.len(),
+            few(&described)
+        );
+        let remedy = "`porthole reconcile --engine-state ENGINE=DIR` with the directory that the engine keeps its state in, \
+                      and [engines] in the configuration, so that its timer looks there too";
+        findings.push(Finding::fail(seen, remedy));
     }
-    Check::fail(
-        name,
-        count(missing.containers.len(), "container"),
-        listed(&missing.containers),
-        "`porthole reconcile` registers them; if new ones come, an engine does not call the hook: see engine-hook",
-    )
+    if !missing.containers.is_empty() {
+        let remedy = "`porthole reconcile` registers them; if new ones come, an engine does not call the hook: see \
+                      engine-hook";
+        findings.push(Finding::fail(listed(&missing.containers), remedy));
+    }
+    let number = unknown.len() + missing.containers.len();
+    let subject = if number == 0 { "containers".to_owned() } else { count(number, "container") };
+    Check::of(name, subject, "every one that runs is registered", findings)
 }
 
 fn judge_pods(missing: &Missing) -> Check {
@@ -112,15 +144,23 @@ mod tests {
 
     #[test]
     fn a_container_that_runs_unregistered_is_a_failure_with_its_name() {
-        assert_eq!(judge(&Missing::default()).verdict, Verdict::Ok);
+        let judge_alone = |missing: &Missing| {
+            let containers = missing.containers.clone();
+            let missing = Missing { containers, ..Missing::default() };
+            judge(&Found { missing, running: 0, unknown: Vec::new() })
+        };
+        assert_eq!(judge_alone(&Missing::default()).verdict, Verdict::Ok);
         let id = ContainerId::parse("0123456789abcdef").unwrap();
         let missing =
             Missing { containers: vec![(id.clone(), "nginx of web-0".into())], ..Missing::default() };
-        let check = judge(&missing);
+        let check = judge_alone(&missing);
         assert_eq!(check.verdict, Verdict::Fail);
         assert!(check.evidence.contains("0123456789ab (nginx of web-0)"), "{}", check.evidence);
         assert_eq!(judge_pods(&missing).verdict, Verdict::Ok);
         let missing = Missing { pods: vec![(id, "sandbox of web-0".into())], ..Missing::default() };
-        assert_eq!((judge(&missing).verdict, judge_pods(&missing).verdict), (Verdict::Ok, Verdict::Warn));
+        assert_eq!(
+            (judge_alone(&missing).verdict, judge_pods(&missing).verdict),
+            (Verdict::Ok, Verdict::Warn)
+        );
     }
 }

@@ -2,12 +2,14 @@
 
 use super::check::{Check, count, few};
 use super::{NEEDS_ROOT, Setting, Subject};
+use crate::engines::views;
 use porthole_registry::container_id::ContainerId;
-use porthole_registry::host::boot_id;
+use porthole_registry::host::{Host, boot_id};
 use porthole_registry::identity::Engine;
 use porthole_registry::namespace::NamespaceId;
 use porthole_registry::registration::Registry;
 use porthole_registry::store::Store;
+use porthole_registry::views::Seen;
 use porthole_registry::{Error, Found, NetnsDir};
 use rustix::fs::CWD;
 use rustix::io::Errno;
@@ -104,7 +106,8 @@ fn gather(setting: &Setting) -> Result<Facts, Error> {
     let mut facts = Facts::default();
     let Some(store) = Store::open(&config.run_dir)? else { return Ok(facts) };
     let boot = boot_id().map_err(porthole_registry::error::Step::BootId.on("random/boot_id"))?;
-    let registry = Registry::new(store, config.netns_dir.clone());
+    let host = Host::open().map_err(porthole_registry::error::Step::OpenNamespace.on("/proc/1/ns"))?;
+    let registry = Registry::new(store, config.netns_dir.clone()).seeing(views::all(&host));
     let store = &registry.store;
     let mut recorded = HashSet::new();
     for file in facts.value("records", store.files()) {
@@ -131,7 +134,7 @@ fn gather(setting: &Setting) -> Result<Facts, Error> {
     let dir = NetnsDir::open(&config.netns_dir)?;
     for ino in facts.value("netns", store.pinned()) {
         facts.pins += 1;
-        let looked = pin(&mut facts, store, dir.as_ref(), ino, &recorded, &idle);
+        let looked = pin(&mut facts, &registry, dir.as_ref(), ino, &recorded, &idle);
         facts.value(&format!("netns/{ino}"), looked);
     }
     let going = facts.value("going", store.going());
@@ -146,12 +149,13 @@ fn gather(setting: &Setting) -> Result<Facts, Error> {
 /// Looks at one entry of the index.
 fn pin(
     facts: &mut Facts,
-    store: &Store,
+    registry: &Registry,
     dir: Option<&NetnsDir>,
     ino: u64,
     recorded: &HashSet<ContainerId>,
     idle: &HashSet<u64>,
 ) -> Result<(), Error> {
+    let store = &registry.store;
     let members = store.members(ino)?;
     let strays = members.iter().filter(|id| !recorded.contains(*id));
     let name = store.pin_name(ino)?;
@@ -164,7 +168,7 @@ fn pin(
         (Some(dir), Some(name)) => dir.look(name)?,
         _ => Found::Nothing,
     };
-    match (holder(store, ino, found)?, idle.contains(&ino)) {
+    match (holder(registry, ino, found)?, idle.contains(&ino)) {
         (Held::Yes, _) => {}
         (Held::Unknown, _) => drop(facts.unknown.insert(label)),
         (Held::No, true) => drop(facts.abandoned.insert(label)),
@@ -182,14 +186,16 @@ enum Held {
     Unknown,
 }
 
-fn holder(store: &Store, ino: u64, found: Found) -> Result<Held, Error> {
+fn holder(registry: &Registry, ino: u64, found: Found) -> Result<Held, Error> {
     let Found::Inode(id) = found else { return Ok(Held::No) };
     if id.ino != ino {
         return Ok(Held::No);
     }
-    Ok(match store.holder(ino)? {
-        Some(path) => is_at(&path, id),
-        None => Held::No,
+    Ok(match (registry.held(id)?, registry.store.holder(ino)?) {
+        (Seen::Yes, _) => Held::Yes,
+        (Seen::Unknown, _) => Held::Unknown,
+        (Seen::No, Some(path)) => is_at(&path, id),
+        (Seen::No, None) => Held::No,
     })
 }
 

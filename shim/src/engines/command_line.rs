@@ -9,17 +9,19 @@ pub(crate) fn words(cmdline: &[u8]) -> Vec<String> {
     words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
 }
 
-/// The values of options on a command line: `--name VALUE`, `--name=VALUE`, `-n VALUE`, `-nVALUE`.
+/// The values of options on a command line: `--name VALUE`, `--name=VALUE`, `-n VALUE`, `-nVALUE`. Programs that take a
+/// long name behind one dash, as the names here show, do not take the last form: `-config-dir` is no `-c`.
 pub(crate) fn values<'w, 'n>(
     words: &'w [String],
     names: &'n [&'n str],
 ) -> impl Iterator<Item = &'w str> + use<'w, 'n> {
+    let takes_joined = !names.iter().any(|name| name.len() > 2 && !name.starts_with("--"));
     words.iter().enumerate().filter_map(move |(at, word)| {
         names.iter().find_map(|name| match word.strip_prefix(name)? {
             "" => words.get(at + 1).map(String::as_str),
             rest => match rest.strip_prefix('=') {
                 Some(value) => Some(value),
-                None if !name.starts_with("--") => Some(rest),
+                None if takes_joined && !name.starts_with("--") => Some(rest),
                 None => None,
             },
         })
@@ -41,6 +43,20 @@ pub(crate) fn other_config(engine: EngineName, words: &[String], config: &Path) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_option_is_not_taken_for_one_whose_name_begins_it() {
+        let of = |line: &str, names: &'static [&'static str]| {
+            let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
+            values(&words, names).last().map(str::to_owned)
+        };
+        let config = &["--config", "-config", "-c"];
+        let directory = &["--config-dir", "-config-dir", "-d"];
+        assert_eq!(of("-config-dir /x --config-dir=/y", config), None);
+        assert_eq!(of("-config-dir /x", directory).as_deref(), Some("/x"));
+        assert_eq!(of("-c=/a -d /b", directory).as_deref(), Some("/b"));
+        assert_eq!(of("-Hunix:///x.sock", &["--host", "-H"]).as_deref(), Some("unix:///x.sock"));
+    }
 
     #[test]
     fn a_daemon_that_was_told_another_configuration_is_known_in_every_spelling() {

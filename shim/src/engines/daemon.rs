@@ -8,6 +8,7 @@ use porthole_registry::bounded;
 use porthole_registry::host::Host;
 use porthole_registry::namespace::NamespaceKind;
 use porthole_registry::process::Process;
+use porthole_registry::views::View;
 use rustix::fs::{Mode, OFlags, fstat, openat, readlinkat, stat};
 use std::ffi::OsStr;
 use std::fs;
@@ -28,8 +29,8 @@ pub(crate) struct Daemon {
     /// The file that it executes, as it names it; none where that may not be asked.
     executable: Option<PathBuf>,
     directory: PathBuf,
-    /// Where its root directory is reached where its mount namespace is not pid 1's.
-    own_root: Option<PathBuf>,
+    /// What it sees where its mount namespace is not pid 1's.
+    view: Option<Arc<View>>,
     unit: Option<String>,
 }
 
@@ -72,28 +73,14 @@ impl Daemon {
         if !is_hosts(&process, host) {
             return None;
         }
-        let text = |name: &str| {
-            let file = openat(process.dir(), name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-            bounded::read(&file, bounded::LISTS).ok()
-        };
-        let link = |name: &str| {
-            let target = readlinkat(process.dir(), name, Vec::new()).ok()?.into_bytes();
-            Some(PathBuf::from(std::ffi::OsString::from_vec(target)))
-        };
-        let words = text("cmdline")?;
-        let line = words.strip_suffix(b"\0").unwrap_or(&words).split(|&byte| byte == 0);
-        let own_root = match (process.namespace(NamespaceKind::Mnt), host.namespace(NamespaceKind::Mnt)) {
-            (Ok(own), Some(host)) if own != host => Some(PathBuf::from(format!("/proc/{pid}/root"))),
-            _ => None,
-        };
         Some(Self {
             engine,
-            line: line.map(|word| String::from_utf8_lossy(word).into_owned()).collect(),
-            environment: text("environ").unwrap_or_default(),
-            executable: link("exe"),
-            directory: link("cwd").unwrap_or_else(|| "/".into()),
-            own_root,
-            unit: unit_of(&text("cgroup").unwrap_or_default()),
+            line: line(&process)?,
+            environment: text(&process, "environ").unwrap_or_default(),
+            executable: link(&process, "exe"),
+            directory: link(&process, "cwd").unwrap_or_else(|| "/".into()),
+            view: other_view(&process, host).map(Arc::new),
+            unit: unit_of(&text(&process, "cgroup").unwrap_or_default()),
             process: Arc::new(process),
         })
     }
@@ -143,12 +130,11 @@ impl Daemon {
             // containerd takes every option with one dash or two.
             _ => &["--config", "-config", "-c"],
         };
-        let variable = match self.engine {
-            EngineName::CriO => self.variable("CONTAINER_CONFIG"),
-            _ => None,
+        let said = match self.engine {
+            EngineName::CriO => self.path_setting(names, "CONTAINER_CONFIG"),
+            _ => self.path_option(names),
         };
-        let variable = variable.filter(|value| !value.is_empty()).map(|path| self.directory.join(path));
-        self.path_option(names).or(variable).unwrap_or_else(|| self.engine.default_config().into())
+        said.unwrap_or_else(|| self.engine.default_config().into())
     }
 
     /// Whether its main configuration is the file at `path`, by whatever name.
@@ -160,15 +146,34 @@ impl Daemon {
 
     /// Whether it has a mount namespace of its own, and so may see other files than pid 1.
     pub(crate) fn has_own_mounts(&self) -> bool {
-        self.own_root.is_some()
+        self.view.is_some()
     }
 
     /// Where a path of its own is on this machine, in its mount namespace.
     pub(crate) fn place(&self, path: &Path) -> PathBuf {
-        match &self.own_root {
-            Some(root) => root.join(path.strip_prefix("/").unwrap_or(path)),
-            None => path.to_owned(),
+        place(self.view.as_deref(), self.pid(), path)
+    }
+
+    /// The value of an option, else that of a variable of its environment, as programs do that know both. An empty value
+    /// is a value.
+    pub(crate) fn setting(&self, names: &[&str], variable: &str) -> Option<String> {
+        let of_variable = || Some(self.variable(variable)?.to_string_lossy().into_owned());
+        self.option(names).map(str::to_owned).or_else(of_variable)
+    }
+
+    /// The same of a setting that is a path: a relative one is seen from its working directory.
+    pub(crate) fn path_setting(&self, names: &[&str], variable: &str) -> Option<PathBuf> {
+        self.setting(names, variable).filter(|path| !path.is_empty()).map(|path| self.directory.join(path))
+    }
+
+    /// The values of an option that may be said several times, each a list with commas; else those of the variable.
+    pub(crate) fn list_setting(&self, names: &[&str], variable: &str) -> Option<Vec<String>> {
+        let mut said: Vec<_> = command_line::values(self.words(), names).map(str::to_owned).collect();
+        if said.is_empty() {
+            said.push(self.variable(variable)?.to_string_lossy().into_owned());
         }
+        let items = said.iter().flat_map(|list| list.split(',')).map(str::trim);
+        Some(items.filter(|item| !item.is_empty()).map(str::to_owned).collect())
     }
 
     /// A program as it finds it: by its path, or in the directories of its own `PATH`.
@@ -203,6 +208,11 @@ impl Daemon {
         self.unit.as_deref()
     }
 
+    /// Whether one of these has started it, as dockerd does where it finds no containerd.
+    pub(crate) fn is_started_by(&self, others: &[Self]) -> bool {
+        self.parent().is_some_and(|parent| others.iter().any(|other| other.pid() == parent))
+    }
+
     fn parent(&self) -> Option<i32> {
         let status = self.process.read("status").ok()?;
         let status = String::from_utf8_lossy(&status);
@@ -210,8 +220,49 @@ impl Daemon {
     }
 }
 
+/// What a process sees where its mount namespace is not pid 1's.
+pub(super) fn other_view(process: &Process, host: &Host) -> Option<View> {
+    let is_other = matches!(
+        (process.namespace(NamespaceKind::Mnt), host.namespace(NamespaceKind::Mnt)),
+        (Ok(own), Some(host)) if own != host
+    );
+    is_other.then(|| View::of(process).ok()).flatten()
+}
+
+/// Where a process's path is on this machine. What pid 1 finds under the same path has that for its name.
+pub(super) fn place(view: Option<&View>, pid: i32, path: &Path) -> PathBuf {
+    let Some(view) = view else { return path.to_owned() };
+    let inside = view.open(path, OFlags::PATH).and_then(fstat);
+    match (inside, stat(path)) {
+        (Ok(a), Ok(b)) if (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino) => path.to_owned(),
+        _ => {
+            let path = view.resolve(path);
+            Path::new(&format!("/proc/{pid}/root")).join(path.strip_prefix("/").unwrap_or(&path))
+        }
+    }
+}
+
+/// The command line of a process, `argv[0]` included.
+pub(super) fn line(process: &Process) -> Option<Vec<String>> {
+    let words = text(process, "cmdline")?;
+    let line = words.strip_suffix(b"\0").unwrap_or(&words).split(|&byte| byte == 0);
+    Some(line.map(|word| String::from_utf8_lossy(word).into_owned()).collect())
+}
+
+/// A file of a process's `/proc` directory.
+fn text(process: &Process, name: &str) -> Option<Vec<u8>> {
+    let file = openat(process.dir(), name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    bounded::read(&file, bounded::LISTS).ok()
+}
+
+/// A link of a process's `/proc` directory.
+pub(super) fn link(process: &Process, name: &str) -> Option<PathBuf> {
+    let target = readlinkat(process.dir(), name, Vec::new()).ok()?.into_bytes();
+    Some(PathBuf::from(std::ffi::OsString::from_vec(target)))
+}
+
 /// Whether the process is one of the host's. What may not be looked at counts as the same: only root can tell.
-fn is_hosts(process: &Process, host: &Host) -> bool {
+pub(super) fn is_hosts(process: &Process, host: &Host) -> bool {
     let is_same = |kind: NamespaceKind| match (process.namespace(kind), host.namespace(kind)) {
         (Ok(own), Some(host)) => own == host,
         _ => true,
@@ -242,10 +293,10 @@ fn unit_of(cgroup: &[u8]) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn daemon(engine: EngineName, line: &[&str], environment: &str) -> Daemon {
+    pub(crate) fn daemon(engine: EngineName, line: &[&str], environment: &str) -> Daemon {
         let process = Process::open(i32::try_from(std::process::id()).unwrap()).unwrap();
         Daemon {
             engine,
@@ -254,7 +305,7 @@ mod tests {
             environment: environment.replace(' ', "\0").into_bytes(),
             executable: Some("/opt/k3s/bin/k3s".into()),
             directory: "/srv".into(),
-            own_root: None,
+            view: None,
             unit: None,
         }
     }

@@ -2,7 +2,13 @@
 //! where its files are; a default path is for engines that do not run.
 
 pub(crate) mod command_line;
+pub(crate) mod crio;
 pub(crate) mod daemon;
+pub(crate) mod monitor;
+pub(crate) mod running;
+pub(crate) mod settings;
+pub(crate) mod state;
+pub(crate) mod views;
 
 use serde::{Deserialize, Serialize};
 

@@ -112,6 +112,12 @@ impl Containerd {
     /// Starts `version` with another configuration.
     #[must_use]
     pub fn configured(node: &Node, version: &str, text: Option<&str>) -> Self {
+        Self::told(node, version, text, "")
+    }
+
+    /// Starts `version` with another configuration, and with `words` on its command line.
+    #[must_use]
+    pub fn told(node: &Node, version: &str, text: Option<&str>, words: &str) -> Self {
         let release = put(version);
         system::put(&release, "/usr/lib/cni");
         super::write(CONFIG, text.unwrap_or(&config(release.number().0)));
@@ -120,7 +126,7 @@ impl Containerd {
             "ipam": { "type": "host-local", "ranges": [[{ "subnet": "10.88.0.0/16" }]] },
         }] });
         super::write("/etc/cni/net.d/10-pods.conflist", &format!("{network:#}\n"));
-        let service = Service::new("containerd", "/usr/bin/containerd");
+        let service = Service::new("containerd", format!("/usr/bin/containerd {words}").trim_end());
         let cgroup = node.cgroup("");
         let cgroup = cgroup.trim_end_matches('/').to_owned();
         let containerd = Self { version: release.version, service, cgroup, idle: Mutex::default() };

@@ -6,6 +6,7 @@ mod ends;
 mod engines;
 mod hostile;
 mod kills;
+mod own_mounts;
 mod races;
 mod renames;
 mod setting;

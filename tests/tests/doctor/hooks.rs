@@ -121,6 +121,23 @@ fn stale_configuration_of_every_engine_is_found(_node: &Node) {
     doctor().expect_health();
 }
 
+/// A `daemon.json` is to doctor what it is to install, and to dockerd.
+fn a_mark_of_the_byte_order_before_docker_s_settings_is_none_of_them(_node: &Node) {
+    install();
+    write("/usr/bin/dockerd", "#!/bin/sh\necho Docker version 26.1.5\n");
+    fs::set_permissions("/usr/bin/dockerd", Permissions::from_mode(0o755)).unwrap();
+    let guard = "/etc/porthole/runtime/docker-runc";
+    write(guard, "#!/bin/sh\nexec /bin/true \"$@\"\n");
+    fs::set_permissions(guard, Permissions::from_mode(0o755)).unwrap();
+    let text = format!(
+        "\u{feff}{{\"runtimes\": {{\"porthole\": {{\"Path\": \"{guard}\"}}}}, \"default-runtime\": \"porthole\"}}"
+    );
+    write("/etc/docker/daemon.json", &text);
+    doctor().expect("ok", "engine-hook", "runtime porthole of daemon.json");
+    write("/etc/docker/daemon.json", "// a comment\n{}");
+    doctor().expect("warn", "engine-hook", "/etc/docker/daemon.json");
+}
+
 fn a_file_of_hooks_that_cannot_be_read_is_fatal_to_who_reads_it(_node: &Node) {
     install();
     let file = format!("{HOOKS_D}/other.json");
@@ -150,4 +167,5 @@ on_a_node!(requires(root):
     files_that_name_a_hook_that_has_gone,
     stale_configuration_of_every_engine_is_found,
     a_file_of_hooks_that_cannot_be_read_is_fatal_to_who_reads_it,
+    a_mark_of_the_byte_order_before_docker_s_settings_is_none_of_them,
 );

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here is the test")]
 
+mod crio;
+mod elsewhere;
 mod engines;
 mod healthy;
 mod hooks;

@@ -15,6 +15,7 @@ use porthole_registry::record::Record;
 use porthole_registry::registration::{Registration, Registry};
 use porthole_registry::stage::Stage;
 use porthole_registry::store::Store;
+use porthole_registry::views::{View, Views};
 use porthole_registry::{Error, Lock, Released};
 use std::path::Path;
 use std::time::Duration;
@@ -109,8 +110,14 @@ impl Call<'_> {
     }
 
     /// Pins belong where pid 1 sees them. All that the runtime's own mount namespace shows has been opened by now.
-    fn enter_host(&self, host: &Host) -> Result<(), Failure> {
-        host.enter_mount_namespace().map(drop).map_err(|errno| {
+    /// An engine's own pins are in that: it is returned.
+    fn enter_host(&self, host: &Host) -> Result<Views, Failure> {
+        let enter = || {
+            let Some(other) = host.other_mount_namespace()? else { return Ok(Views::default()) };
+            let own = View::own()?;
+            other.enter().map(|()| Views::one(own))
+        };
+        enter().map_err(|errno: rustix::io::Errno| {
             Failure::new(
                 self.subject.clone(),
                 format!("enter the host's mount namespace: {errno}; registered without a pin"),
@@ -142,13 +149,14 @@ impl Call<'_> {
             stage: self.stage,
         };
         let (record, mut netns) = observe(subject, process, &host).map_err(|error| self.failure(&error))?;
-        if let Err(failure) = self.enter_host(&host) {
+        let views = self.enter_host(&host).unwrap_or_else(|failure| {
             failures.push(failure);
             netns = None;
-        }
+            Views::default()
+        });
         let holder = spec.as_ref().and_then(holder);
         let registration = Registration { record, netns, template: &self.config.pin_name, holder };
-        self.change(Store::create(&self.config.run_dir), |registry, lock| {
+        self.change(Store::create(&self.config.run_dir), views, |registry, lock| {
             registry.register(&lock, registration, self.deadline)
         })
     }
@@ -167,14 +175,16 @@ impl Call<'_> {
         match store.record(&self.id) {
             Ok(Some(record)) if is_of(&record) => {
                 let found = Final::observe(process);
-                self.change(Ok(store), |registry, lock| match registry.store.record(&self.id)? {
-                    // As it is now: reconcile may have given it another pin since.
-                    Some(mut record) if is_of(&record) => {
-                        found.write(&mut record, self.stage);
-                        registry.update(&lock, &record)
+                self.change(Ok(store), Views::default(), |registry, lock| {
+                    match registry.store.record(&self.id)? {
+                        // As it is now: reconcile may have given it another pin since.
+                        Some(mut record) if is_of(&record) => {
+                            found.write(&mut record, self.stage);
+                            registry.update(&lock, &record)
+                        }
+                        // Released since we looked: by a poststop that was quicker.
+                        _ => Ok(()),
                     }
-                    // Released since we looked: by a poststop that was quicker.
-                    _ => Ok(()),
                 })
             }
             // Ended, and its number is another process's by now, which is not to be recorded in its place.
@@ -188,12 +198,13 @@ impl Call<'_> {
         // The bundle is often gone by now, and the index knows the holder as well.
         let holder = self.spec().ok().as_ref().and_then(holder);
         let host = self.host()?;
-        if let Err(failure) = self.enter_host(&host) {
+        let views = self.enter_host(&host).unwrap_or_else(|failure| {
             failures.push(failure);
-        }
+            Views::default()
+        });
         let store = Store::open(&self.config.run_dir).map_err(|error| self.failure(&error))?;
         let Some(store) = store else { return Ok(()) };
-        let registry = self.registry(store);
+        let registry = self.registry(store).seeing(views);
         let release = |lock| registry.release(lock, &self.id, holder.as_deref(), self.deadline);
         let mut released = self.locked(&registry, |lock| {
             // Here, where no container waits for its start. What goes wrong with other pods' pins is told, and is no
@@ -226,9 +237,10 @@ impl Call<'_> {
     fn change(
         &self,
         store: Result<Store, Error>,
+        views: Views,
         change: impl FnOnce(&Registry, Lock) -> Result<(), Error>,
     ) -> Result<(), Failure> {
-        let registry = self.registry(store.map_err(|error| self.failure(&error))?);
+        let registry = self.registry(store.map_err(|error| self.failure(&error))?).seeing(views);
         self.locked(&registry, |lock| change(&registry, lock))
     }
 

@@ -43,11 +43,8 @@ pub(super) fn wiring(engine: &Engine, tree: &Tree) -> Result<Wiring, String> {
     let mut stages = BTreeSet::new();
     let mut places = BTreeSet::new();
     for file in dirs.iter().flat_map(|dir| files_in(tree, dir)) {
-        let Some(hook) =
-            tree.text(&file).ok().flatten().and_then(|text| serde_json::from_str::<Value>(&text).ok())
-        else {
-            continue;
-        };
+        let text = tree.text(&file).ok().flatten();
+        let Some(hook) = text.and_then(|text| hooks_d::file::parse(&text).ok()) else { continue };
         let Some(form) = form_of(&hook["hook"]) else { continue };
         wiring.form = Some(wiring.form.map_or(form, |known: Form| known.min(form)));
         stages.extend(
@@ -112,9 +109,9 @@ fn judge(dir: &Path, readers: &[EngineName], files: &[(PathBuf, Option<String>)]
 
 /// What is wrong with the text of a hook, as engines read it.
 fn wrong(text: &str) -> Option<String> {
-    let hook: Value = match serde_json::from_str(text) {
+    let hook = match hooks_d::file::parse(text) {
         Ok(hook) => hook,
-        Err(error) => return Some(format!("no JSON: {error}")),
+        Err(error) => return Some(error),
     };
     // The older form has no version, and the same words in other places.
     if hook["version"].is_null() {

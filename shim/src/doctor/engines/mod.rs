@@ -7,8 +7,9 @@ mod written;
 
 use super::check::{Check, Finding, few};
 use super::{Setting, Subject};
+use crate::engines::daemon::{self, Daemon};
 use crate::exit::Exit;
-use crate::install::engine::{Engine, EngineName};
+use crate::install::engine::{self as install, Engine, EngineName};
 use crate::install::plan::Owner;
 use crate::install::state::State;
 use crate::install::tree::Tree;
@@ -16,13 +17,15 @@ use crate::problem::Problem;
 use porthole_registry::hook_entry::{PROGRAM, STAGES, is_ours};
 use porthole_registry::stage::Stage;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 use std::time::SystemTime;
 use written::Written;
 
-pub(super) const SUBJECT: Subject = Subject { checks: &["engine-hook", "engine-loaded", "hooks-d"], look };
+pub(super) const SUBJECT: Subject =
+    Subject { checks: &["engine-hook", "engine-loaded", "engine-mounts", "hooks-d"], look };
 
 /// How long an engine may take to answer, so that one that hangs costs only its own line.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -54,19 +57,77 @@ pub(super) struct Wiring {
 fn look(setting: &Setting) -> Vec<Check> {
     let state = setting.state();
     let mut checks = Vec::new();
+    let daemons = daemon::all();
+    let mut mounts = Vec::new();
     for name in EngineName::ALL {
-        // Where it was installed into, if the operator said that it is elsewhere.
-        let found = Engine::find(&setting.tree, name, state.config(name), None);
-        let Some(engine) = found else { continue };
-        checks.extend(one(&engine, setting, &state));
+        let all = engines(&setting.tree, &state, name, &daemons);
+        let running: Vec<_> =
+            all.iter().filter_map(|engine| engine.daemon.as_ref()).map(Daemon::pid).collect();
+        for engine in all {
+            let is_meant = state.config(name).is_some() || engine.daemon.is_some();
+            if let Some(pid) = running.first().filter(|_| !is_meant) {
+                let why =
+                    format!("does not run: the {name} that runs is process {pid}, which reads another file");
+                checks.push(Check::skip("engine-hook", label(&engine), why));
+                continue;
+            }
+            checks.extend(one(&engine, setting, &state));
+            mounts.extend(own_mounts(&engine, setting));
+        }
     }
     if checks.is_empty() {
         let evidence = "no container engine is on this node";
         let remedy = "install one; containers that a runtime is given by hand are registered if their bundle has the hook";
         checks.push(Check::warn("engine-hook", "engines", evidence, remedy));
     }
+    if mounts.is_empty() {
+        let all = "no engine has a mount namespace of its own";
+        mounts.push(Check::skip("engine-mounts", "mount namespaces of engines", all));
+    }
+    checks.extend(mounts);
     checks.extend(hooks_d::look(setting));
     checks
+}
+
+/// The engines of one name: the one that porthole was installed into, or whose configuration is the usual one, and those
+/// that run with another.
+fn engines(tree: &Tree, state: &State, name: EngineName, daemons: &[Daemon]) -> Vec<Engine> {
+    let mut found: Vec<_> = Engine::find(tree, name, state.config(name), None).into_iter().collect();
+    // Docker's own containerd is Docker's business.
+    let (dockers, others): (Vec<_>, Vec<_>) =
+        daemons.iter().cloned().partition(|daemon| daemon.engine == EngineName::Docker);
+    for daemon in others.iter().filter(|daemon| daemon.engine == name && !daemon.is_started_by(&dockers)) {
+        if !found.iter().any(|engine| daemon.reads(&engine.config)) {
+            found.extend(Engine::find(tree, name, Some(&daemon.config()), None));
+        }
+    }
+    found
+}
+
+/// What follows from a mount namespace of an engine's own: it may see other files than those that were looked at here.
+fn own_mounts(engine: &Engine, setting: &Setting) -> Option<Check> {
+    let daemon = engine.daemon.as_ref().filter(|daemon| daemon.has_own_mounts())?;
+    // Its configuration, and what is ours that engines call or read.
+    let named = super::named::find(&setting.tree, &setting.state());
+    let called = named.program(PROGRAM).into_iter().chain(named.program("porthole-runtime"));
+    let read: BTreeSet<_> = called.chain([engine.config.clone()]).collect();
+    let unseen: Vec<_> = read
+        .into_iter()
+        .filter(|path| super::files::exists(path) && daemon.place(path) != *path)
+        .map(|path| path.display().to_string())
+        .collect();
+    let good = format!(
+        "process {} has one of its own: pins of network namespaces that it makes there are looked for there",
+        daemon.pid()
+    );
+    let mut findings = Vec::new();
+    if !unseen.is_empty() {
+        let seen =
+            format!("process {} has one of its own, and does not see {} in it", daemon.pid(), few(&unseen));
+        findings
+            .push(Finding::fail(seen, "make these seen there: mounts of the host have to propagate to it"));
+    }
+    Some(Check::of("engine-mounts", engine.name.as_str(), good, findings))
 }
 
 fn one(engine: &Engine, setting: &Setting, state: &State) -> Vec<Check> {
@@ -77,16 +138,28 @@ fn one(engine: &Engine, setting: &Setting, state: &State) -> Vec<Check> {
     };
     let installed = state.files.iter().any(|entry| entry.owner == Owner::Engine(engine.name));
     let mut checks = vec![hook(engine, &wiring, installed)];
-    if let Ok(wiring) = wiring
-        && wiring.form.is_some()
-        && engine.name != EngineName::Podman
-    {
-        let facts = Loaded {
-            daemon: engine.daemon.as_ref().and_then(|daemon| Some((daemon.pid(), daemon.started()?))),
-            written: written::newest(&wiring.files),
-            answer: setting.is_root.then(|| ask(engine)),
-            reads_again: engine.name != EngineName::Containerd,
-        };
+    let Ok(wiring) = wiring else { return checks };
+    if engine.name == EngineName::Podman {
+        return checks;
+    }
+    let written = match engine.name {
+        EngineName::CriO => {
+            let read = install::hooks_d::read_at_start(engine, &setting.tree, state).into_iter();
+            read.map(|(path, at)| Written { path, at }).max_by_key(|written| written.at)
+        }
+        _ => written::newest(&wiring.files),
+    };
+    let mut facts = Loaded {
+        daemon: engine.daemon.as_ref().and_then(|daemon| Some((daemon.pid(), daemon.started()?))),
+        written,
+        answer: None,
+        reads_again: engine.name == EngineName::Docker,
+        unit: engine.daemon.as_ref().and_then(Daemon::unit).unwrap_or(engine.name.daemon()).to_owned(),
+    };
+    // After an uninstallation too it goes on with what it has read before.
+    let is_behind = engine.name == EngineName::CriO && facts.is_behind();
+    if wiring.form.is_some() || is_behind {
+        facts.answer = setting.is_root.then(|| ask(engine));
         checks.push(loaded(engine.name, &facts));
     }
     checks
@@ -113,12 +186,19 @@ fn ask(engine: &Engine) -> Result<(), Problem> {
 
 fn label(engine: &Engine) -> String {
     let version = engine.version.map(|version| format!(" {version}")).unwrap_or_default();
-    format!("{}{version}", engine.name)
+    let config = if is_usual(engine) { String::new() } else { format!(" ({})", engine.config.display()) };
+    format!("{}{version}{config}", engine.name)
+}
+
+fn is_usual(engine: &Engine) -> bool {
+    engine.config == Path::new(engine.name.default_config())
 }
 
 fn hook(engine: &Engine, wiring: &Result<Wiring, String>, installed: bool) -> Check {
     let (name, subject) = ("engine-hook", label(engine));
-    let install = format!("`porthole install --engine {}`", engine.name);
+    let config =
+        if is_usual(engine) { String::new() } else { format!(" --config {}", engine.config.display()) };
+    let install = format!("`porthole install --engine {}{config}`", engine.name);
     let wiring = match wiring {
         Ok(wiring) => wiring,
         Err(cause) => {
@@ -161,22 +241,31 @@ struct Loaded {
     written: Option<Written>,
     /// What the daemon says itself. None where it was not asked: sockets are root's.
     answer: Option<Result<(), Problem>>,
-    /// It reads its configuration on a signal, or watches it, so its start tells nothing.
+    /// It reads its configuration on a signal, so its start tells nothing.
     reads_again: bool,
+    /// What its service manager knows it by.
+    unit: String,
+}
+
+impl Loaded {
+    /// Whether it was started before its configuration was changed, and does not read it again.
+    fn is_behind(&self) -> bool {
+        let changed = |started| self.written.as_ref().is_some_and(|written| started < written.at);
+        !self.reads_again && self.daemon.is_some_and(|(_, started)| changed(started))
+    }
 }
 
 fn loaded(engine: EngineName, facts: &Loaded) -> Check {
     let (name, subject) = ("engine-loaded", engine.as_str());
-    let Some((pid, started)) = facts.daemon else {
+    let Some((pid, _)) = facts.daemon else {
         return Check::skip(name, subject, "does not run: it reads its configuration when it starts");
     };
-    if let Some(written) = facts.written.as_ref().filter(|written| !facts.reads_again && started < written.at)
-    {
+    if let Some(written) = facts.written.as_ref().filter(|_| facts.is_behind()) {
         return Check::warn(
             name,
             subject,
             format!("process {pid} was started before {} was changed", written.path.display()),
-            format!("restart it, its containers live on: `systemctl restart {}`", engine.daemon()),
+            format!("restart it, its containers live on: `systemctl restart {}`", facts.unit),
         );
     }
     match &facts.answer {
@@ -263,6 +352,7 @@ mod tests {
             written: Some(Written { path: "/c".into(), at: now }),
             answer,
             reads_again,
+            unit: "containerd".to_owned(),
         };
         let (before, after) = (now - Duration::from_secs(9), now + Duration::from_secs(9));
         let verdict = |facts| loaded(EngineName::Containerd, &facts).verdict;

@@ -9,7 +9,7 @@
 //! * `--default-runtime` on the command line and in the file: the daemon does not start. Runtimes of `--add-runtime` are
 //!   forgotten at the next SIGHUP.
 
-mod config;
+pub(crate) mod config;
 mod containers;
 mod daemon;
 mod info;
@@ -32,6 +32,11 @@ use std::path::{Path, PathBuf};
 /// Where a service manager is told how to start the daemon: the settings of its script, units and their drop-ins.
 const SETTINGS: [&str; 2] = ["/etc/default/docker", "/etc/sysconfig/docker"];
 const UNIT_DIRS: [&str; 2] = ["/usr/lib/systemd/system", "/etc/systemd/system"];
+
+/// The configuration of an engine, as dockerd reads it.
+pub(crate) fn read(engine: &Engine, tree: &Tree) -> Result<Config, Problem> {
+    Config::parse(tree.text(&engine.config)?.as_deref(), &engine.config)
+}
 
 /// Plans the change.
 pub(super) fn install(engine: &Engine, context: &Context<'_>, plan: &mut Plan) -> Result<(), Problem> {
@@ -278,7 +283,7 @@ impl File<'_> {
 
 /// Whether it answers, and goes by its configuration.
 pub(super) fn check(engine: &Engine, tree: &Tree) -> Result<(), Problem> {
-    let config = Config::parse(tree.text(&engine.config)?.as_deref(), &engine.config)?;
+    let config = read(engine, tree)?;
     match Daemon::find(&config)? {
         Some(daemon) => daemon::agrees(&daemon.info()?, &config),
         None => Err(Problem::new(Exit::Failed, "Docker does not run", "start it: `systemctl start docker`")),
@@ -288,7 +293,7 @@ pub(super) fn check(engine: &Engine, tree: &Tree) -> Result<(), Problem> {
 /// Whether a running daemon goes by something else than what it would read.
 pub(super) fn is_behind(engine: &Engine, tree: &Tree) -> bool {
     let behind = || -> Result<bool, Problem> {
-        let config = Config::parse(tree.text(&engine.config)?.as_deref(), &engine.config)?;
+        let config = read(engine, tree)?;
         let Some(daemon) = Daemon::find(&config)? else { return Ok(false) };
         Ok(daemon::agrees(&daemon.info()?, &config).is_err())
     };

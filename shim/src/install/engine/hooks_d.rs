@@ -3,11 +3,14 @@
 //! Measured on podman 4.3 and 5.4: where nothing says otherwise, only `/usr/share/containers/oci/hooks.d` is read, as by
 //! CRI-O; of files of one name that of the last directory counts; every `*.json` counts, hidden ones too, and one that
 //! cannot be parsed fails every container. podman reads the files at every start of a container; CRI-O watches the
-//! directories that it had, or made, when it started.
+//! directories that it had, or made, when it started, and reads its settings then and not again.
 
 mod config;
+pub(crate) mod file;
 
-use super::{Context, Engine, EngineName, Entry, Method};
+use super::{Context, Engine, EngineName, Entry, Method, State};
+use crate::engines::crio::Settings;
+use crate::engines::daemon::Daemon;
 use crate::exit::Exit;
 use crate::install::binaries::is_volatile;
 use crate::install::edit::Edit;
@@ -17,9 +20,10 @@ use crate::problem::Problem;
 use config::Hooks;
 use porthole_registry::hook_entry::{self, HookPath, STAGES};
 use porthole_registry::stage::Stage;
-use serde_json::Value;
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 /// The administrator's directory: used where an engine reads it, and where none of those it reads can be written.
 const ETC: &str = "/etc/containers/oci/hooks.d";
@@ -43,6 +47,18 @@ pub(super) fn install(engine: &Engine, context: &Context<'_>, plan: &mut Plan) -
     let of_etc = |dir: &&PathBuf| dir.as_path() == Path::new(ETC) && is_usable(dir);
     let known = hooks.dirs.iter().find(has_ours).or_else(|| hooks.dirs.iter().find(of_etc));
     let chosen = known.or_else(|| hooks.dirs.iter().rev().find(|dir| is_usable(dir))).cloned();
+    if chosen.is_none() && hooks.are_told {
+        let dirs: Vec<_> = hooks.dirs.iter().map(|dir| dir.display().to_string()).collect();
+        return Err(Problem::new(
+            Exit::Failed,
+            format!(
+                "{} was started with the directories of hooks {:?}, none of which can be written",
+                engine.name,
+                dirs.join(", ")
+            ),
+            "start it without --hooks-dir and CONTAINER_HOOKS_DIR, or with a directory that can be written, then run this again",
+        ));
+    }
     let dir = chosen.clone().unwrap_or_else(|| ETC.into());
     for stage in STAGES {
         let path = file(&dir, stage);
@@ -72,7 +88,7 @@ fn file(dir: &Path, stage: Stage) -> PathBuf {
 
 /// Whether a file of a directory of hooks runs our hook.
 fn runs_ours(text: &str) -> bool {
-    serde_json::from_str::<Value>(text).is_ok_and(|file| hook_entry::is_ours(&file["hook"]))
+    file::parse(text).is_ok_and(|file| hook_entry::is_ours(&file["hook"]))
 }
 
 fn refuse_others(context: &Context<'_>, plan: &Plan, path: &Path) -> Result<(), Problem> {
@@ -129,12 +145,47 @@ pub(super) fn reload(engine: &Engine, tree: &Tree, plan: &Plan) -> Reload {
     }
 }
 
+/// What a CRI-O reads at its start and not later, and when that was changed last: the file that names its directories of
+/// hooks, the directory of such files, in which one may have come or gone, and a directory of hooks that was not there.
+pub(crate) fn read_at_start(engine: &Engine, tree: &Tree, state: &State) -> Vec<(PathBuf, SystemTime)> {
+    let config = &engine.config;
+    let Ok(settings) = Settings::read(tree, config, engine.daemon.as_ref()) else { return Vec::new() };
+    let said = settings.value(&["crio", "runtime", "hooks_dir"]).map(|(path, _)| path);
+    let changed = said.into_iter().chain([settings.drop_ins()]).filter_map(|path| {
+        let stat = rustix::fs::stat(&tree.locate(path).ok()?).ok()?;
+        Some((path.to_owned(), time(stat.st_ctime, stat.st_ctime_nsec.try_into().ok()?)?))
+    });
+    // CRI-O makes those that are not there, so it knows all but those that were made since.
+    let is_made = |dir: &&PathBuf| state.directories.iter().any(|made| dir.starts_with(made));
+    let dirs = Hooks::of(engine, tree).map(|hooks| hooks.dirs).unwrap_or_default();
+    let made = dirs.iter().filter(is_made).filter_map(|dir| {
+        let place = tree.locate(dir).ok()?;
+        let found = statx(CWD, &place, AtFlags::empty(), StatxFlags::BTIME).ok()?;
+        let is_known = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::BTIME);
+        let born = time(found.stx_btime.tv_sec, found.stx_btime.tv_nsec)?;
+        is_known.then(|| (dir.clone(), born))
+    });
+    changed.chain(made).collect()
+}
+
+fn time(seconds: i64, nanoseconds: u32) -> Option<SystemTime> {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::new(u64::try_from(seconds).ok()?, nanoseconds))
+}
+
+/// Whether the running CRI-O was started before what it reads at its start was changed last.
+pub(super) fn is_behind(engine: &Engine, tree: &Tree, state: &State) -> bool {
+    let started = engine.daemon.as_ref().and_then(Daemon::started);
+    let changed = || read_at_start(engine, tree, state).into_iter().map(|(_, at)| at).max();
+    started.is_some_and(|started| changed().is_some_and(|changed| started < changed))
+}
+
 /// Whether it answers after a restart. podman has no daemon to ask.
 pub(super) fn check(engine: &Engine, tree: &Tree) -> Result<(), Problem> {
     if engine.name != EngineName::CriO {
         return Ok(());
     }
-    let socket = config::crio_socket(engine, tree)?;
+    let settings = Settings::read(tree, &engine.config, engine.daemon.as_ref())?;
+    let socket = settings.listen();
     UnixStream::connect(&socket).map(drop).map_err(|e| {
         Problem::new(
             Exit::Failed,

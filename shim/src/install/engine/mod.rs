@@ -46,8 +46,10 @@ impl Engine {
         config: Option<&Path>,
         version: Option<Version>,
     ) -> Option<Self> {
-        let config = config.map_or_else(|| name.default_config().into(), Path::to_owned);
         let daemons = if tree.is_live() { daemon::of(name) } else { Vec::new() };
+        // There is one CRI-O on a node, and it says what it reads.
+        let told = || daemons.first().filter(|_| name == EngineName::CriO).map(Daemon::config);
+        let config = config.map(Path::to_owned).or_else(told).unwrap_or_else(|| name.default_config().into());
         let daemon = daemons.into_iter().find(|daemon| daemon.reads(&config));
         let own = daemon.as_ref().and_then(Daemon::program).filter(|path| tree.is_executable(path));
         let program = own.or_else(|| tree.program(&[name.daemon()]));
@@ -80,13 +82,16 @@ impl Engine {
     pub(crate) fn plan_reload(&self, tree: &Tree, state: &State, plan: &mut Plan) {
         let reload = self.reload(tree, plan);
         plan.reload(self.name, reload);
-        let planned = plan.reloads.iter().any(|(name, _)| *name == self.name);
-        let is_behind = || match self.name {
-            EngineName::Docker => docker::is_behind(self, tree),
-            EngineName::Containerd => containerd::is_behind(self, tree, state),
-            EngineName::CriO | EngineName::Podman => false,
+        let planned =
+            plan.reloads.iter().any(|(name, reload)| *name == self.name && *reload != Reload::Nothing);
+        let behind = || match self.name {
+            EngineName::Docker => docker::is_behind(self, tree).then_some(reload),
+            EngineName::Containerd => containerd::is_behind(self, tree, state).then_some(reload),
+            EngineName::CriO => hooks_d::is_behind(self, tree, state).then_some(Reload::Restart),
+            EngineName::Podman => None,
         };
-        if !planned && is_behind() {
+        if !planned && let Some(reload) = behind() {
+            plan.reloads.retain(|(name, _)| *name != self.name);
             plan.reloads.push((self.name, reload));
         }
     }

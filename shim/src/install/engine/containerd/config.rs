@@ -79,6 +79,13 @@ pub(crate) fn each(tree: &Tree, main: &Path) -> Vec<(PathBuf, Result<File, Probl
     files
 }
 
+/// The directory of state that the last of its files names.
+pub(crate) fn state(tree: &Tree, main: &Path) -> Option<PathBuf> {
+    let files = each(tree, main).into_iter().rev().filter_map(|(_, file)| file.ok());
+    let mut said = files.filter_map(|file| Some(file.table.get("state")?.as_str()?.to_owned()));
+    said.find(|state| !state.is_empty()).map(PathBuf::from)
+}
+
 /// All of them, where all can be read.
 pub(super) fn files(tree: &Tree, main: &Path) -> Result<Vec<File>, Problem> {
     each(tree, main).into_iter().map(|(_, file)| file).collect()

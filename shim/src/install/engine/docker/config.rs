@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// What our runtime is called there.
 pub(crate) const NAME: &str = "porthole";
 /// The default of a daemon that is told of none.
-pub(super) const STOCK: &str = "runc";
+pub(crate) const STOCK: &str = "runc";
 const RUNTIMES: &str = "runtimes";
 const DEFAULT: &str = "default-runtime";
 
@@ -28,8 +28,8 @@ pub(crate) struct ConfigEdit {
 
 /// A runtime of the site's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Runtime {
-    pub(super) path: PathBuf,
+pub(crate) struct Runtime {
+    pub(crate) path: PathBuf,
     pub(super) args: Vec<String>,
     /// A containerd shim, instead of a program.
     pub(super) shim: Option<String>,
@@ -37,20 +37,25 @@ pub(super) struct Runtime {
 
 /// A parsed `daemon.json`, and where it is, for errors.
 #[derive(Clone, Debug)]
-pub(super) struct Config {
+pub(crate) struct Config {
     document: Document,
     place: PathBuf,
 }
 
 impl Config {
     /// Takes the file's text; a file that is missing or empty says nothing, as to the daemon.
-    pub(super) fn parse(text: Option<&str>, place: &Path) -> Result<Self, Problem> {
+    pub(crate) fn parse(text: Option<&str>, place: &Path) -> Result<Self, Problem> {
         let text = match text {
             Some(text) if !text.trim_start_matches('\u{feff}').trim().is_empty() => text,
             _ => "{}\n",
         };
         let document = Document::parse(text.to_owned()).map_err(|e| bad(place, &e))?;
         Ok(Self { document, place: place.to_owned() })
+    }
+
+    /// Where it is.
+    pub(super) fn place(&self) -> &Path {
+        &self.place
     }
 
     /// A setting. Null says nothing, as to the daemon.
@@ -70,7 +75,7 @@ impl Config {
     }
 
     /// The default runtime that is named.
-    pub(super) fn default_runtime(&self) -> Result<Option<String>, Problem> {
+    pub(crate) fn default_runtime(&self) -> Result<Option<String>, Problem> {
         self.word(DEFAULT)
     }
 
@@ -82,8 +87,13 @@ impl Config {
         }
     }
 
+    /// The names of all runtimes.
+    pub(crate) fn names(&self) -> Result<Vec<String>, Problem> {
+        Ok(self.runtimes()?.into_iter().flatten().map(|(name, _)| name).collect())
+    }
+
     /// A runtime.
-    pub(super) fn runtime(&self, name: &str) -> Result<Option<Runtime>, Problem> {
+    pub(crate) fn runtime(&self, name: &str) -> Result<Option<Runtime>, Problem> {
         let Some(entry) = self.value(&[RUNTIMES, name])? else { return Ok(None) };
         let fail = || self.problem(&format!("{RUNTIMES}.{name} is no runtime that Docker would take"));
         let entry = entry.as_object().ok_or_else(fail)?;

@@ -2,18 +2,14 @@
 
 use super::config::{Config, NAME};
 use super::info::{self, Info};
-use crate::engines::command_line::{values, words};
+use crate::engines::command_line::values;
+use crate::engines::{EngineName, daemon};
 use crate::exit::Exit;
 use crate::problem::Problem;
-use porthole_registry::bounded;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::OwnedFd;
-use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Signal, pidfd_send_signal};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-const PID_FILE: &str = "/run/docker.pid";
 const SOCKET: &str = "/run/docker.sock";
 /// How long it may take to act on what it has read.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -21,47 +17,28 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A running daemon.
 #[derive(Debug)]
 pub(super) struct Daemon {
-    pidfd: OwnedFd,
-    /// What it was started with, its own name aside.
-    words: Vec<String>,
+    process: daemon::Daemon,
     socket: PathBuf,
 }
 
 impl Daemon {
-    /// The daemon that has this configuration, if it runs.
+    /// The daemon that has this configuration, if it runs; else the one that was told another.
     pub(super) fn find(config: &Config) -> Result<Option<Self>, Problem> {
-        let pid_file = config.word("pidfile")?.unwrap_or_else(|| PID_FILE.to_owned());
-        let pid = bounded::text(pid_file, bounded::FACTS).ok().and_then(|text| text.trim().parse().ok());
-        let Some(pid) = pid.and_then(Pid::from_raw) else { return Ok(None) };
-        let fail = |e: Errno| Problem::failed(format!("open the process {pid} of Docker: {e}"));
-        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(pidfd) => pidfd,
-            // The file was left behind, and its number is nobody's, or that of a thread.
-            Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(fail(errno)),
-        };
-        let proc = PathBuf::from(format!("/proc/{pid}"));
-        let comm = bounded::text(proc.join("comm"), bounded::FACTS).unwrap_or_default();
-        let command = bounded::file(proc.join("cmdline"), bounded::LISTS).unwrap_or_default();
-        // What was read was of that process, if it is still alive.
-        let ended =
-            poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&Timespec::default())).map_err(fail)?;
-        if comm.trim_end() != "dockerd" || ended != 0 {
-            return Ok(None);
-        }
-        let words = words(&command);
-        let socket = socket(config, &words)?;
-        Ok(Some(Self { pidfd, words, socket }))
+        let all = daemon::of(EngineName::Docker);
+        let found = all.iter().find(|daemon| daemon.reads(config.place())).or(all.first());
+        let Some(process) = found.cloned() else { return Ok(None) };
+        let socket = socket(config, process.words())?;
+        Ok(Some(Self { process, socket }))
     }
 
     /// The value of one of its options.
     pub(super) fn flag(&self, names: &[&str]) -> Option<String> {
-        values(&self.words, names).next().map(str::to_owned)
+        values(self.process.words(), names).next().map(str::to_owned)
     }
 
     /// An option that it was started with, and that is in the way; see [`conflict`].
     pub(super) fn conflict(&self, file: &Path) -> Option<String> {
-        conflict(&self.words, file)
+        conflict(self.process.words(), file)
     }
 
     /// What it says of itself; it may be about to start, and then answers a little later.
@@ -84,7 +61,7 @@ impl Daemon {
 
     /// Has it read its configuration, and waits until it goes by it.
     pub(super) fn take(&self, config: &Config) -> Result<(), Problem> {
-        pidfd_send_signal(&self.pidfd, Signal::HUP)
+        pidfd_send_signal(self.process.process().pidfd(), Signal::HUP)
             .map_err(|e| Problem::failed(format!("signal Docker: {e}")))?;
         let until = Instant::now() + PATIENCE;
         loop {

@@ -1,18 +1,18 @@
 //! Which directories of hooks podman and CRI-O read: `hooks_dir`, of which the last one said counts.
 
 use super::{ETC, Engine, EngineName};
-use crate::exit::Exit;
+use crate::engines::crio::Settings;
+use crate::engines::settings::{self, find};
 use crate::install::engine::Version;
 use crate::install::tree::Tree;
 use crate::problem::Problem;
 use std::path::{Path, PathBuf};
-use toml::{Table, Value};
+use toml::Value;
 
 /// What both read where nothing is configured.
 const BUILT_IN: &str = "/usr/share/containers/oci/hooks.d";
 /// Below podman's own settings there are its distribution's.
 const PODMAN_DEFAULTS: &str = "/usr/share/containers/containers.conf";
-const CRIO_SOCKET: &str = "/var/run/crio/crio.sock";
 
 /// The directories that an engine reads.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,36 +21,45 @@ pub(super) struct Hooks {
     pub(super) dirs: Vec<PathBuf>,
     /// The file that says so; none where it is built in.
     said_by: Option<PathBuf>,
+    /// The daemon was started with them: no file changes that.
+    pub(super) are_told: bool,
+    /// The directory of the files that are read after all others.
+    drop_ins: PathBuf,
 }
 
 impl Hooks {
     /// Reads what is configured.
     pub(super) fn of(engine: &Engine, tree: &Tree) -> Result<Self, Problem> {
-        let key: &[&str] = match engine.name {
-            EngineName::CriO => &["crio", "runtime", "hooks_dir"],
-            _ => &["engine", "hooks_dir"],
-        };
-        let mut hooks = Self { dirs: vec![BUILT_IN.into()], said_by: None };
+        let built_in = || vec![PathBuf::from(BUILT_IN)];
+        if engine.name == EngineName::CriO {
+            let settings = Settings::read(tree, &engine.config, engine.daemon.as_ref())?;
+            let drop_ins = settings.drop_ins().to_owned();
+            if let Some(dirs) = settings.told_hooks_dirs() {
+                return Ok(Self { dirs, said_by: None, are_told: true, drop_ins });
+            }
+            let said = settings.value(&["crio", "runtime", "hooks_dir"]);
+            let dirs = said.map_or_else(built_in, |(_, value)| directories(value));
+            let said_by = said.map(|(path, _)| path.to_owned());
+            return Ok(Self { dirs, said_by, are_told: false, drop_ins });
+        }
+        let drop_ins = beside(&engine.config);
+        let mut hooks = Self { dirs: built_in(), said_by: None, are_told: false, drop_ins };
         // podman 5: `{append=true}` among the directories adds them, and those of later files, to what was said before.
         let mut append = false;
-        for (path, table) in files(engine, tree)? {
-            let Some(value) = find(&table, key) else { continue };
+        for (path, table) in settings::read(tree, podman_files(engine, tree))? {
+            let Some(value) = find(&table, &["engine", "hooks_dir"]) else { continue };
             let list = value.as_array().map(Vec::as_slice).unwrap_or_default();
             let attribute = list.iter().rev().find_map(|item| item.get("append")?.as_bool());
             append = attribute.unwrap_or(append);
-            let dirs = list.iter().filter_map(Value::as_str).map(PathBuf::from);
             if append {
-                hooks.dirs.extend(dirs);
+                hooks.dirs.extend(directories(value));
             } else {
-                hooks.dirs = dirs.collect();
+                hooks.dirs = directories(value);
             }
             hooks.said_by = Some(path);
         }
         // From 5 on, podman takes an empty list for none at all, and then reads both.
-        if hooks.dirs.is_empty()
-            && engine.name == EngineName::Podman
-            && engine.version >= Some(Version { major: 5, minor: 0 })
-        {
+        if hooks.dirs.is_empty() && engine.version >= Some(Version { major: 5, minor: 0 }) {
             hooks.dirs = vec![BUILT_IN.into(), ETC.into()];
         }
         Ok(hooks)
@@ -58,10 +67,11 @@ impl Hooks {
 
     /// A file of settings, read after all others, that adds a directory to those that are read.
     pub(super) fn drop_in(&self, engine: &Engine, dir: &Path) -> (PathBuf, String) {
-        let said_by = self.said_by.as_deref().filter(|path| path.parent() == Some(&drop_ins(engine)));
-        let said_by = said_by.and_then(Path::file_name).unwrap_or_default();
+        // One in a directory of its own, as CRI-O reads them too, sorts by that.
+        let said_by = self.said_by.as_deref().and_then(|path| path.strip_prefix(&self.drop_ins).ok());
+        let said_by = said_by.and_then(|path| path.iter().next()).unwrap_or_default();
         let name = ["10-porthole.conf", "zz-porthole.conf"].into_iter().find(|name| said_by < *name);
-        let path = drop_ins(engine).join(name.unwrap_or("zzz-porthole.conf"));
+        let path = self.drop_ins.join(name.unwrap_or("zzz-porthole.conf"));
         let section = if engine.name == EngineName::CriO { "crio.runtime" } else { "engine" };
         let dirs: Vec<_> = self.dirs.iter().map(PathBuf::as_path).chain([dir]).collect();
         let list: String = dirs
@@ -75,47 +85,23 @@ impl Hooks {
     }
 }
 
-/// Where CRI-O listens.
-pub(super) fn crio_socket(engine: &Engine, tree: &Tree) -> Result<PathBuf, Problem> {
-    let files = files(engine, tree)?;
-    let said = files.iter().rev().find_map(|(_, table)| find(table, &["crio", "api", "listen"])?.as_str());
-    Ok(said.unwrap_or(CRIO_SOCKET).into())
+/// The directories in a list; podman's may have an attribute among them.
+fn directories(value: &Value) -> Vec<PathBuf> {
+    let list = value.as_array().map(Vec::as_slice).unwrap_or_default();
+    list.iter().filter_map(Value::as_str).map(PathBuf::from).collect()
 }
 
-/// Files that add to the engine's settings are in a directory beside these.
-fn drop_ins(engine: &Engine) -> PathBuf {
-    let mut name = engine.config.as_os_str().to_owned();
+/// Files that add to podman's settings are in a directory beside its main file.
+fn beside(config: &Path) -> PathBuf {
+    let mut name = config.as_os_str().to_owned();
     name.push(".d");
     name.into()
 }
 
-/// An engine's settings, the last one that counts last.
-fn files(engine: &Engine, tree: &Tree) -> Result<Vec<(PathBuf, Table)>, Problem> {
-    let mut paths = Vec::new();
-    if engine.name == EngineName::Podman {
-        paths.push(PODMAN_DEFAULTS.into());
-    }
-    paths.push(engine.config.clone());
-    let dir = drop_ins(engine);
-    // CRI-O reads all files there, podman those of this ending.
-    let counts = |name: &String| engine.name == EngineName::CriO || name.ends_with(".conf");
-    paths.extend(tree.names(&dir).into_iter().filter(counts).map(|name| dir.join(name)));
-    let mut files = Vec::new();
-    for path in paths {
-        let Some(text) = tree.text(&path)? else { continue };
-        let table = text.parse::<Table>().map_err(|e| {
-            Problem::new(
-                Exit::Failed,
-                format!("{}: {}", path.display(), e.to_string().replace('\n', " ")),
-                "repair the file, then run this again",
-            )
-        })?;
-        files.push((path, table));
-    }
-    Ok(files)
-}
-
-fn find<'a>(table: &'a Table, key: &[&str]) -> Option<&'a Value> {
-    let (last, parents) = key.split_last()?;
-    parents.iter().try_fold(table, |table, name| table.get(*name)?.as_table())?.get(*last)
+/// podman's files, the last one that counts last.
+fn podman_files(engine: &Engine, tree: &Tree) -> Vec<PathBuf> {
+    let dir = beside(&engine.config);
+    let names = tree.names(&dir).into_iter().filter(|name| name.ends_with(".conf"));
+    let main = [PathBuf::from(PODMAN_DEFAULTS), engine.config.clone()];
+    main.into_iter().chain(names.map(|name| dir.join(name))).collect()
 }

@@ -1,0 +1,171 @@
+//! Mount namespaces beside the host's: an engine can have one of its own (`KUBENSMNT` of CRI-O), and what it has mounted
+//! there is at the same path elsewhere a bare file.
+
+use crate::bounded;
+use crate::namespace::{NamespaceId, NamespaceKind};
+use crate::process::Process;
+use rustix::fd::OwnedFd;
+use rustix::fs::{self, CWD, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+/// What the processes of one mount namespace see.
+#[derive(Debug)]
+pub struct View {
+    mounts: NamespaceId,
+    root: OwnedFd,
+}
+
+impl View {
+    /// That of a process.
+    ///
+    /// # Errors
+    /// Those of open(2): the process is gone, or may not be looked at.
+    pub fn of(process: &Process) -> Result<Self, Errno> {
+        let mounts = process.namespace(NamespaceKind::Mnt)?;
+        Ok(Self { mounts, root: root(process.dir(), "root")? })
+    }
+
+    /// That of the calling thread, as it is now.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn own() -> Result<Self, Errno> {
+        Ok(Self { mounts: NamespaceId::at(CWD, "/proc/self/ns/mnt")?, root: root(CWD, "/")? })
+    }
+
+    /// Its mount namespace.
+    pub const fn mounts(&self) -> NamespaceId {
+        self.mounts
+    }
+
+    /// Opens what its processes find at an absolute path. A symbolic link on the way leads where it leads them.
+    ///
+    /// # Errors
+    /// Those of openat2(2).
+    pub fn open(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let flags = flags | OFlags::CLOEXEC;
+        match fs::openat2(&self.root, path, flags, Mode::empty(), resolve) {
+            // Before Linux 5.6, and where a sandbox does not know the call: a link to an absolute path then leads into this
+            // process's own root.
+            Err(Errno::NOSYS | Errno::PERM) => {
+                fs::openat(&self.root, path.strip_prefix("/").unwrap_or(path), flags, Mode::empty())
+            }
+            opened => opened,
+        }
+    }
+
+    /// A path of its processes without symbolic links; what does not exist is in its parent's place.
+    pub fn resolve(&self, path: &Path) -> PathBuf {
+        let resolved = self.open(path, OFlags::PATH).and_then(|fd| {
+            let link = fs::readlinkat(CWD, format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new())?;
+            Ok(PathBuf::from(link.to_string_lossy().into_owned()))
+        });
+        match (resolved, path.parent(), path.file_name()) {
+            (Ok(resolved), _, _) => resolved,
+            (Err(_), Some(parent), Some(name)) => self.resolve(parent).join(name),
+            _ => path.to_owned(),
+        }
+    }
+
+    /// Whether its processes find the namespace at `path`.
+    pub(crate) fn has(&self, path: &Path, id: NamespaceId) -> bool {
+        self.open(path, OFlags::PATH).is_ok_and(|fd| NamespaceId::of(fd).is_ok_and(|found| found == id))
+    }
+}
+
+fn root(dir: impl std::os::fd::AsFd, path: &str) -> Result<OwnedFd, Errno> {
+    fs::openat(dir, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// The mount namespaces that a look at the registry can look into.
+#[derive(Debug, Default)]
+pub struct Views {
+    /// Those of engines: they are asked where a namespace is.
+    engines: Vec<View>,
+    /// Those of other processes. Copies of an engine's mounts can be in them long after it has unmounted its own.
+    others: Vec<View>,
+    /// All other mount namespaces have no process of the host's.
+    complete: bool,
+}
+
+/// Whether a namespace is found at a path in a mount namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// It is.
+    Yes,
+    /// It is not, or nobody can find it there any more.
+    No,
+    /// The mount namespace is none of those that can be looked into.
+    Unknown,
+}
+
+impl Views {
+    /// One alone, as a hook has it: of the others nothing is known.
+    pub fn one(engine: View) -> Self {
+        Self { engines: vec![engine], others: Vec::new(), complete: false }
+    }
+
+    /// Those of all processes of the host.
+    pub const fn all(engines: Vec<View>, others: Vec<View>) -> Self {
+        Self { engines, others, complete: true }
+    }
+
+    /// Those of engines.
+    pub(crate) fn engines(&self) -> &[View] {
+        &self.engines
+    }
+
+    /// The mount namespace of an engine in which the namespace is found at `path`, where it is found so.
+    pub(crate) fn find(&self, path: &Path, id: NamespaceId) -> Option<u64> {
+        self.engines.iter().find(|view| view.has(path, id)).map(|view| view.mounts.ino)
+    }
+
+    /// Whether the namespace is found at `path` in the mount namespace with inode number `mounts`.
+    pub(crate) fn see(&self, path: &Path, mounts: u64, id: NamespaceId) -> Seen {
+        let known = self.engines.iter().chain(&self.others);
+        match known.into_iter().find(|view| view.mounts.ino == mounts) {
+            Some(view) if view.has(path, id) => Seen::Yes,
+            Some(_) => Seen::No,
+            None if self.complete && !is_mounted(mounts) => Seen::No,
+            None => Seen::Unknown,
+        }
+    }
+}
+
+/// Whether a mount namespace outlives its processes by being mounted somewhere. What cannot be read counts as if it did.
+fn is_mounted(mounts: u64) -> bool {
+    let name = format!(" mnt:[{mounts}] ");
+    bounded::text("/proc/self/mountinfo", bounded::LISTS).map_or(true, |text| text.contains(&name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ones_own_view_is_what_one_sees() {
+        let view = View::own().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("/usr", &link).unwrap();
+        let usr = NamespaceId::at(CWD, "/usr").unwrap();
+        assert!(view.has(&link, usr) && view.has(Path::new("/usr"), usr));
+        assert!(!view.has(Path::new("/etc"), usr));
+        assert_eq!(view.resolve(&link.join("none")), Path::new("/usr/none"));
+    }
+
+    #[test]
+    fn of_a_mount_namespace_without_a_process_a_hook_knows_nothing_and_reconcile_that_it_is_gone() {
+        let view = View::own().unwrap();
+        let (own, id) = (view.mounts().ino, NamespaceId::at(CWD, "/usr").unwrap());
+        let mut views = Views::one(view);
+        let (there, gone) = (Path::new("/usr"), Path::new("/nonexistent"));
+        assert_eq!((views.see(there, own, id), views.see(gone, own, id)), (Seen::Yes, Seen::No));
+        assert_eq!(views.see(there, 1, id), Seen::Unknown);
+        views.complete = true;
+        assert_eq!(views.see(there, 1, id), Seen::No);
+    }
+}
