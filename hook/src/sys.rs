@@ -129,16 +129,21 @@ pub fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// Has `handler` called on `signal` from now on: sigaction(2), sigprocmask(2). Some runtimes start hooks with every signal
-/// blocked. It runs on the alternate stack where there is one, so that it also runs when the stack has overflowed.
+/// Has `handler` called on each of `signals` from now on: sigaction(2), sigprocmask(2). Some runtimes start hooks with every
+/// signal blocked. It runs on the alternate stack where there is one, so that it also runs when the stack has overflowed.
 ///
 /// # Errors
 /// Those of sigaction(2).
-pub fn on_signal(signal: i32, handler: extern "C" fn(i32)) -> io::Result<()> {
-    // To ignore it discards one that was sent before this program began.
-    ignore(signal);
-    act(signal, &action(handler as *const () as usize, libc::SA_ONSTACK))?;
-    mask(libc::SIG_UNBLOCK, 1 << signal);
+pub fn on_signals(signals: &[i32], handler: extern "C" fn(i32)) -> io::Result<()> {
+    let pending = pending();
+    for &signal in signals {
+        // Sent before this program began: to ignore it discards it.
+        if pending & 1 << signal != 0 {
+            ignore(signal);
+        }
+        act(signal, &action(handler as *const () as usize, libc::SA_ONSTACK))?;
+    }
+    mask(libc::SIG_UNBLOCK, signals.iter().fold(0, |bits, signal| bits | 1 << signal));
     Ok(())
 }
 

@@ -134,9 +134,7 @@ pub(crate) fn catch_crashes() {
         }
         end(&mut line);
     }));
-    for signal in sys::CRASHES {
-        drop(sys::on_signal(signal, crashed));
-    }
+    drop(sys::on_signals(&sys::CRASHES, crashed));
 }
 
 fn out_of_time() -> ! {
