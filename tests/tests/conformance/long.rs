@@ -7,14 +7,14 @@ use porthole_tests::bundle::containerd_annotations;
 use porthole_tests::{Bundle, HookRun, Node, Sandbox, on_a_node, tools};
 
 fn a_record_of_a_configuration_without_measure_can_be_read_again(node: &Node) {
-    let long = "\u{1}\"\\x".repeat(16 << 10);
+    let long = "\u{1}\"\\x".repeat(1 << 10);
     let names = containerd_annotations("shop", "web-0", "nginx");
     let bundle = Bundle::new(node).annotations(&names).with(|config| {
         let huge = |n: usize| format!("CAP_{n}{long}");
         config["process"]["capabilities"]["bounding"] = (0..24).map(huge).collect();
         config["process"]["selinuxLabel"] = long.clone().into();
         config["process"]["apparmorProfile"] = long.clone().into();
-        config["root"]["path"] = long.repeat(4).into();
+        config["root"]["path"] = long.repeat(40).into();
         config["hostname"] = long.clone().into();
         config["linux"]["cgroupsPath"] = long.clone().into();
         for name in ["container-name", "image-name", "sandbox-namespace", "sandbox-uid", "sandbox-id"] {
