@@ -7,7 +7,7 @@
 
 use crate::container_id::ContainerId;
 use crate::error::Error;
-use crate::identity::{CurrentNames, Disk, Kind};
+use crate::identity::{CurrentNames, Disk};
 use crate::lock::Lock;
 use crate::naming::{PinName, Template, candidates};
 use crate::netns_dir::NetnsDir;
@@ -52,8 +52,8 @@ impl Registry {
     }
 
     /// Frees a name that another container wants, if none of those in the namespace has it any more: its owner was
-    /// started again in another one. The pin is then called after who is left. A pod that has no container at the moment
-    /// keeps its name.
+    /// started again in another one. The pin is then called after who is left. A pod keeps its name, also without a
+    /// container.
     pub(crate) fn give_up_name(
         &self,
         lock: &Lock,
@@ -68,10 +68,12 @@ impl Registry {
             let Ok(Some(record)) = self.store.record(&id) else { return Ok(()) };
             members.push(record);
         }
-        if members.iter().any(|record| is_called(record, name, template)) {
+        // A pod has one network namespace for as long as it is there, so its name cannot be of one elsewhere.
+        let keeps = |record: &Record| record.pod.is_some() || is_called(record, name, template);
+        if members.iter().any(keeps) {
             return Ok(());
         }
-        let Some(heir) = members.iter().min_by_key(|r| (r.kind != Kind::Sandbox, r.pid_start, &r.id)) else {
+        let Some(heir) = members.iter().min_by_key(|record| (record.pid_start, &record.id)) else {
             return Ok(());
         };
         for other in candidates(template, &heir.identity(), &heir.id) {
@@ -191,13 +193,16 @@ impl Pass<'_> {
         let Ok(Some(record)) = registry.store.record(&record.id) else { return Ok(()) };
         let Some(ino) = record.netns().map(|netns| netns.id.ino) else { return Ok(()) };
         let Some(old) = registry.store.pin_name(ino)?.filter(|old| old != name) else { return Ok(()) };
-        // Whoever the pin is called after keeps it.
+        // A pin that is called after another container is that one's.
         if !is_called(&record, &old, self.template) {
             return Ok(());
         }
         let why = format!("{name} is free by that, and its own");
-        let taken = registry.take_name(&lock, ino, &record, self.template).map(drop);
-        self.note(Action::Rename, record.id.as_str(), why, taken);
+        let Some(dir) = NetnsDir::open(&registry.netns_dir)? else { return Ok(()) };
+        if registry.is_free(&lock, &dir, name, self.template)? {
+            let renamed = registry.rename_pin(&lock, &dir, ino, name);
+            self.note(Action::Rename, record.id.as_str(), why, renamed);
+        }
         Ok(())
     }
 

@@ -48,6 +48,19 @@ fn template_of_the_configuration_names_the_pin(node: &Node, runtime: Runtime) {
     node.expect_silence("a template");
 }
 
+fn no_container_takes_the_name_that_a_pod_was_given_by_an_earlier_template(node: &Node, runtime: Runtime) {
+    let file = node.scratch().join("config.toml");
+    fs::write(&file, "[pin]\nname = \"{namespace}.{pod}\"\n").unwrap();
+    let web = Container::run(runtime, &pod(node, "shop", "web-0").hook_config(&file));
+    let name = serde_json::Map::from_iter([("nerdctl/name".to_owned(), "shop.web-0".into())]);
+    let other = Container::run(runtime, &Bundle::new(node).annotations(&name));
+    assert_eq!(node.pin("shop.web-0"), Some(web.netns()));
+    assert_eq!(node.pin(&format!("shop.web-0.{}", &other.id()[..12])), Some(other.netns()));
+    web.delete();
+    other.delete();
+    node.expect_silence("a template that has changed");
+}
+
 /// The container runs, and its pin has a harmless name, in the pin directory and nowhere else.
 fn harmless(node: &Node, runtime: Runtime, name: &str) {
     let outside =
@@ -129,6 +142,7 @@ on_every_runtime!(
     third_pod_of_a_name_is_named_by_its_id_too,
     without_annotations_the_id_is_the_name,
     template_of_the_configuration_names_the_pin,
+    no_container_takes_the_name_that_a_pod_was_given_by_an_earlier_template,
     name_that_climbs_out_of_the_directory,
     name_with_newlines_and_controls,
     name_with_a_nul,
