@@ -9,7 +9,7 @@ use super::check::{Check, Finding, few};
 use super::{Setting, Subject};
 use crate::exit::Exit;
 use crate::install::engine::{Engine, EngineName};
-use crate::install::plan::Owner;
+use crate::install::service;
 use crate::install::state::State;
 use crate::install::tree::Tree;
 use crate::problem::Problem;
@@ -45,6 +45,12 @@ pub(super) struct Wiring {
     pub(super) how: String,
     /// Containers that do without.
     pub(super) gaps: Vec<String>,
+    /// Those of them that `porthole install` leaves as they are, and why.
+    pub(super) left: Vec<String>,
+    /// What has been written, and counts once another program was restarted.
+    pub(super) waits: Option<String>,
+    /// Why the engine cannot be asked: its files alone were looked at.
+    pub(super) unasked: Option<String>,
     /// Why nothing has to call the hook.
     pub(super) unused: Option<&'static str>,
     /// Files that its daemon reads when it starts, and not later.
@@ -55,10 +61,11 @@ fn look(setting: &Setting) -> Vec<Check> {
     let state = setting.state();
     let mut checks = Vec::new();
     for name in EngineName::ALL {
-        // Where it was installed into, if the operator said that it is elsewhere.
-        let found = Engine::find(&setting.tree, name, state.config(name), None);
-        let Some(engine) = found else { continue };
-        checks.extend(one(&engine, setting, &state));
+        let engines = engines(setting, &state, name);
+        let runs = engines.iter().any(|engine| engine.daemon.is_some());
+        for engine in &engines {
+            checks.extend(one(engine, setting, &state, runs));
+        }
     }
     if checks.is_empty() {
         let evidence = "no container engine is on this node";
@@ -69,13 +76,33 @@ fn look(setting: &Setting) -> Vec<Check> {
     checks
 }
 
-fn one(engine: &Engine, setting: &Setting, state: &State) -> Vec<Check> {
+/// The engines of a name: those that run, that in the usual place, and where it was installed into.
+fn engines(setting: &Setting, state: &State, name: EngineName) -> Vec<Engine> {
+    let mut engines = Engine::all(&setting.tree, name, None, None);
+    if name != EngineName::Containerd {
+        // Where it was installed into, if the operator said that it is elsewhere.
+        return Engine::find(&setting.tree, name, state.config(name), None).into_iter().collect();
+    }
+    for config in state.configs(name) {
+        if !engines.iter().any(|engine| engine.config == config) {
+            engines.extend(Engine::find(&setting.tree, name, Some(config), None));
+        }
+    }
+    engines
+}
+
+fn one(engine: &Engine, setting: &Setting, state: &State, one_runs: bool) -> Vec<Check> {
     let wiring = match engine.name {
         EngineName::Containerd => containerd::wiring(engine, &setting.tree),
         EngineName::Docker => docker::wiring(engine, &setting.tree),
         EngineName::CriO | EngineName::Podman => hooks_d::wiring(engine, &setting.tree),
     };
-    let installed = state.files.iter().any(|entry| entry.owner == Owner::Engine(engine.name));
+    let installed = state.files.iter().any(|entry| entry.is_of(engine));
+    if let Ok(wiring) = &wiring
+        && (wiring.form.is_none() && !installed && one_runs && engine.daemon.is_none())
+    {
+        return vec![Check::skip("engine-hook", label(engine), "does not run; another one does")];
+    }
     let mut checks = vec![hook(engine, &wiring, installed)];
     if let Ok(wiring) = wiring
         && wiring.form.is_some()
@@ -87,7 +114,7 @@ fn one(engine: &Engine, setting: &Setting, state: &State) -> Vec<Check> {
             answer: setting.is_root.then(|| ask(engine)),
             reads_again: engine.name != EngineName::Containerd,
         };
-        checks.push(loaded(engine.name, &facts));
+        checks.push(loaded(engine, &facts));
     }
     checks
 }
@@ -95,7 +122,7 @@ fn one(engine: &Engine, setting: &Setting, state: &State) -> Vec<Check> {
 /// Asks the running engine, for as long as there is patience with it.
 fn ask(engine: &Engine) -> Result<(), Problem> {
     let (sender, receiver) = channel();
-    let (name, engine) = (engine.name, engine.clone());
+    let (name, log, engine) = (engine.title(), service::log(engine), engine.clone());
     std::thread::spawn(move || {
         // Whether it was started since its configuration was changed is asked elsewhere.
         let answer = Tree::open(Path::new("/")).and_then(|tree| engine.check(&tree, SystemTime::UNIX_EPOCH));
@@ -106,19 +133,31 @@ fn ask(engine: &Engine) -> Result<(), Problem> {
         Err(Problem::new(
             Exit::Failed,
             format!("{name} gives no answer within {} s", PATIENCE.as_secs()),
-            format!("see what it logs, and restart it: `journalctl -u {}`", name.daemon()),
+            format!("{log}, and restart it"),
         ))
     })
 }
 
 fn label(engine: &Engine) -> String {
     let version = engine.version.map(|version| format!(" {version}")).unwrap_or_default();
-    format!("{}{version}", engine.name)
+    let config =
+        if engine.has_default_config() { String::new() } else { format!(" ({})", engine.config.display()) };
+    format!("{}{version}{config}", engine.name)
+}
+
+/// The command that installs for this engine.
+fn install(engine: &Engine) -> String {
+    let config = if engine.has_default_config() {
+        String::new()
+    } else {
+        format!(" --config {}", engine.config.display())
+    };
+    format!("`porthole install --engine {}{config}`", engine.name)
 }
 
 fn hook(engine: &Engine, wiring: &Result<Wiring, String>, installed: bool) -> Check {
     let (name, subject) = ("engine-hook", label(engine));
-    let install = format!("`porthole install --engine {}`", engine.name);
+    let install = install(engine);
     let wiring = match wiring {
         Ok(wiring) => wiring,
         Err(cause) => {
@@ -129,7 +168,27 @@ fn hook(engine: &Engine, wiring: &Result<Wiring, String>, installed: bool) -> Ch
         return Check::skip(name, subject, why);
     }
     let mut findings = Vec::new();
+    let reconciled = "`porthole reconcile` registers them, at boot and now and then";
     match wiring.form {
+        None if wiring.waits.is_some() => findings.push(Finding::warn(
+            wiring.waits.clone().unwrap_or_default(),
+            format!("restart it, its containers live on: {}", service::advice(engine)),
+        )),
+        None if wiring.gaps.is_empty() && !wiring.left.is_empty() => {
+            findings.push(Finding::warn(format!("does not call the hook: {}", few(&wiring.left)), reconciled))
+        }
+        None if wiring.unasked.is_some() => findings.push(Finding::warn(
+            format!(
+                "cannot be asked what it reads: {}; its files, as far as they tell, do not call the hook",
+                wiring.unasked.clone().unwrap_or_default()
+            ),
+            match &engine.daemon {
+                Some(daemon) => {
+                    format!("see whether process {}, {}, is {}", daemon.pid(), daemon.line(), engine.name)
+                }
+                None => install,
+            },
+        )),
         None if installed => findings.push(Finding::fail(
             "porthole was installed for it, and its configuration does not call the hook any more",
             format!("{install} puts that back"),
@@ -148,6 +207,8 @@ fn hook(engine: &Engine, wiring: &Result<Wiring, String>, installed: bool) -> Ch
             format!("{}; but not: {}", wiring.how, few(&wiring.gaps)),
             format!("{install}, unless that is meant"),
         )),
+        Some(Form::Guard) if !wiring.left.is_empty() => findings
+            .push(Finding::warn(format!("{}; but not: {}", wiring.how, few(&wiring.left)), reconciled)),
         Some(Form::Guard) => {}
     }
     Check::of(name, subject, &wiring.how, findings)
@@ -165,8 +226,8 @@ struct Loaded {
     reads_again: bool,
 }
 
-fn loaded(engine: EngineName, facts: &Loaded) -> Check {
-    let (name, subject) = ("engine-loaded", engine.as_str());
+fn loaded(engine: &Engine, facts: &Loaded) -> Check {
+    let (name, subject) = ("engine-loaded", engine.title());
     let Some((pid, started)) = facts.daemon else {
         return Check::skip(name, subject, "does not run: it reads its configuration when it starts");
     };
@@ -176,7 +237,7 @@ fn loaded(engine: EngineName, facts: &Loaded) -> Check {
             name,
             subject,
             format!("process {pid} was started before {} was changed", written.path.display()),
-            format!("restart it, its containers live on: `systemctl restart {}`", engine.daemon()),
+            format!("restart it, its containers live on: {}", service::advice(engine)),
         );
     }
     match &facts.answer {
@@ -244,6 +305,13 @@ mod tests {
         let verdict = |wiring, installed| hook(&engine(), &wiring, installed).verdict;
         assert_eq!(verdict(wiring(Some(Form::Guard), &[]), true), Verdict::Ok);
         assert_eq!(verdict(wiring(Some(Form::Guard), &["stage poststop"]), true), Verdict::Warn);
+        // What install leaves as it is, it would leave again.
+        for form in [None, Some(Form::Guard)] {
+            let left = Wiring { form, left: vec!["runtime kata".into()], ..Wiring::default() };
+            let check = hook(&engine(), &Ok(left), false);
+            assert_eq!(check.verdict, Verdict::Warn);
+            assert!(!check.remedy.unwrap().contains("install"));
+        }
         assert_eq!(verdict(wiring(Some(Form::Direct), &[]), true), Verdict::Warn);
         assert_eq!(verdict(wiring(None, &[]), false), Verdict::Warn);
         assert_eq!(verdict(wiring(None, &[]), true), Verdict::Fail);
@@ -265,7 +333,7 @@ mod tests {
             reads_again,
         };
         let (before, after) = (now - Duration::from_secs(9), now + Duration::from_secs(9));
-        let verdict = |facts| loaded(EngineName::Containerd, &facts).verdict;
+        let verdict = |facts| loaded(&engine(), &facts).verdict;
         assert_eq!(verdict(facts(before, false, Some(Ok(())))), Verdict::Warn);
         assert_eq!(verdict(facts(after, false, Some(Ok(())))), Verdict::Ok);
         assert_eq!(verdict(facts(after, false, None)), Verdict::Ok);

@@ -68,12 +68,13 @@ impl Hooks {
             .iter()
             .map(|dir| format!("  {},\n", toml_edit::Value::from(dir.to_string_lossy().as_ref())))
             .collect();
-        let text = format!(
-            "# Written by `porthole install`, removed by `porthole uninstall`.\n[{section}]\nhooks_dir = [\n{list}]\n"
-        );
+        let text = format!("{HEAD}\n[{section}]\nhooks_dir = [\n{list}]\n");
         (path, text)
     }
 }
+
+/// The first line of a drop-in of ours.
+pub(super) const HEAD: &str = "# Written by `porthole install`, removed by `porthole uninstall`.";
 
 /// Where CRI-O listens.
 pub(super) fn crio_socket(engine: &Engine, tree: &Tree) -> Result<PathBuf, Problem> {
