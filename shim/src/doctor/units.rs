@@ -43,7 +43,7 @@ struct State {
 }
 
 fn look(setting: &Setting) -> Vec<Check> {
-    if !Path::new("/run/systemd/system").is_dir() {
+    if !crate::install::service::has_systemd() {
         let why = "systemd does not manage this node: run `porthole reconcile` at boot and now and then by other means";
         return vec![Check::skip("units", "systemd", why)];
     }

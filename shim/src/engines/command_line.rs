@@ -1,8 +1,5 @@
 //! What a daemon was told when it was started: the words of its command line, and the options among them.
 
-use super::EngineName;
-use std::path::{Path, PathBuf};
-
 /// The words of `/proc/PID/cmdline` but the first, which is the daemon's own name.
 pub(crate) fn words(cmdline: &[u8]) -> Vec<String> {
     let words = cmdline.split(|&byte| byte == 0).skip(1).filter(|word| !word.is_empty());
@@ -28,18 +25,6 @@ pub(crate) fn values<'w, 'n>(
     })
 }
 
-/// Another configuration than `config` that an engine's daemon was told to read.
-pub(crate) fn other_config(engine: EngineName, words: &[String], config: &Path) -> Option<PathBuf> {
-    let names: &[&str] = match engine {
-        EngineName::Docker => &["--config-file"],
-        // containerd takes every option with one dash or two.
-        _ => &["--config", "-config", "-c"],
-    };
-    let told = PathBuf::from(values(words, names).next()?);
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    (real(&told) != real(config)).then_some(told)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,27 +44,23 @@ mod tests {
     }
 
     #[test]
-    fn a_daemon_that_was_told_another_configuration_is_known_in_every_spelling() {
-        let other = |engine, line: &str, config: &str| {
-            other_config(engine, &words(line.replace(' ', "\0").as_bytes()), Path::new(config)).is_some()
+    fn an_option_is_known_in_every_spelling() {
+        let config = |line: &str| {
+            let words = words(line.replace(' ', "\0").as_bytes());
+            values(&words, &["--config", "-config", "-c"]).next().map(str::to_owned)
         };
-        let config = "/etc/containerd/config.toml";
-        for (line, is_other) in [
-            ("/usr/bin/containerd", false),
-            ("containerd --log-level info --config /etc/containerd/config.toml", false),
-            ("containerd -c=/etc/containerd/config.toml", false),
-            ("containerd --config /var/run/docker/containerd/containerd.toml", true),
-            ("containerd -config=/srv/c.toml", true),
-            ("containerd -config /srv/c.toml", true),
-            ("containerd -c /srv/c.toml", true),
+        for (line, said) in [
+            ("/usr/bin/containerd", None),
+            (
+                "containerd --log-level info --config /etc/containerd/config.toml",
+                Some("/etc/containerd/config.toml"),
+            ),
+            ("containerd -c=/etc/containerd/config.toml", Some("/etc/containerd/config.toml")),
+            ("containerd -config=/srv/c.toml", Some("/srv/c.toml")),
+            ("containerd -config /srv/c.toml", Some("/srv/c.toml")),
+            ("containerd -c /srv/c.toml", Some("/srv/c.toml")),
         ] {
-            assert_eq!(other(EngineName::Containerd, line, config), is_other, "{line}");
+            assert_eq!(config(line).as_deref(), said, "{line}");
         }
-        assert!(!other(EngineName::Docker, "dockerd -H fd://", "/etc/docker/daemon.json"));
-        assert!(other(
-            EngineName::Docker,
-            "dockerd --config-file=/srv/daemon.json",
-            "/etc/docker/daemon.json"
-        ));
     }
 }

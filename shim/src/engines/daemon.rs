@@ -213,11 +213,43 @@ impl Daemon {
         self.parent().is_some_and(|parent| others.iter().any(|other| other.pid() == parent))
     }
 
-    fn parent(&self) -> Option<i32> {
-        let status = self.process.read("status").ok()?;
-        let status = String::from_utf8_lossy(&status);
-        status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())
+    /// Its command line.
+    pub(crate) fn line(&self) -> String {
+        let line = self.line.join(" ");
+        porthole_registry::text::clean(&line).unwrap_or_default()
     }
+
+    pub(crate) fn parent(&self) -> Option<i32> {
+        parent_in(&self.process.read("status").ok()?)
+    }
+
+    /// Whether a process has started it, or one of those that have.
+    pub(crate) fn has_ancestor(&self, pid: i32) -> bool {
+        self.lineage().any(|ancestor| ancestor == pid)
+    }
+
+    /// The names of the processes that have started it, the nearest first; not pid 1.
+    pub(crate) fn ancestors(&self) -> Vec<String> {
+        let name = |pid| bounded::text(format!("/proc/{pid}/comm"), bounded::FACTS).ok();
+        let is_plain = |name: &String| !name.is_empty() && !name.contains('/');
+        let names = self.lineage().filter_map(name).map(|name| name.trim_end().to_owned());
+        names.filter(is_plain).collect()
+    }
+
+    fn lineage(&self) -> impl Iterator<Item = i32> {
+        let above = |pid: &i32| {
+            let status = bounded::file(format!("/proc/{pid}/status"), bounded::LISTS).ok()?;
+            parent_in(&status)
+        };
+        // A number that is used again while this looks can make no circle that is longer than this.
+        std::iter::successors(self.parent(), above).take(64).take_while(|pid| *pid > 1)
+    }
+}
+
+/// The parent that a `/proc/PID/status` names.
+fn parent_in(status: &[u8]) -> Option<i32> {
+    let status = String::from_utf8_lossy(status);
+    status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())
 }
 
 /// What a process sees where its mount namespace is not pid 1's.
@@ -288,6 +320,8 @@ fn unit_of(cgroup: &[u8]) -> Option<String> {
         let controllers = fields.next()?;
         fields.next().filter(|_| controllers.is_empty() || controllers == "name=systemd")
     });
+    // A user's own manager has services, too, and they are not the system's.
+    let paths = paths.filter(|path| !path.split('/').any(|name| name == "user.slice"));
     let service = |path: &str| path.rsplit('/').find(|name| name.ends_with(".service")).map(str::to_owned);
     paths.filter_map(service).next()
 }

@@ -2,6 +2,7 @@
 //! cannot be, those before it are put back.
 
 use super::edit::Edit;
+use super::engine::Engine;
 use super::plan::{Change, Plan};
 use super::state::State;
 use super::tree::{Content, Tree, failed};
@@ -95,9 +96,21 @@ impl<'a> Applied<'a> {
     }
 
     /// Puts everything back, and tells why in `problem`.
-    pub(crate) fn revert(self, mut problem: Problem) -> Problem {
+    pub(crate) fn revert(mut self, problem: Problem) -> Problem {
+        let all = std::mem::take(&mut self.done);
+        self.put_back(&all, problem, "everything is as it was")
+    }
+
+    /// Puts back what was changed for one engine. What the others read stays.
+    pub(crate) fn revert_for(&mut self, engine: &Engine, problem: Problem) -> Problem {
+        let (own, rest) = self.done.iter().copied().partition::<Vec<_>, _>(|change| change.is_for(engine));
+        self.done = rest;
+        self.put_back(&own, problem, "its files are as they were")
+    }
+
+    fn put_back(&self, changes: &[&'a Change], mut problem: Problem, done: &str) -> Problem {
         let mut stuck = Vec::new();
-        for change in self.done.iter().rev() {
+        for change in changes.iter().rev() {
             let put_back = || -> Result<(), Problem> {
                 let place = self.place(change)?;
                 match &change.before {
@@ -111,7 +124,8 @@ impl<'a> Applied<'a> {
                 stuck.push(error.message);
             }
         }
-        for backup in &self.backups {
+        let backups = changes.iter().filter_map(|change| Some(backup_of(&self.place(change).ok()?)));
+        for backup in backups.filter(|backup| self.backups.contains(backup)) {
             // One that stays does no harm.
             let _ = std::fs::remove_file(backup);
         }
@@ -119,7 +133,7 @@ impl<'a> Applied<'a> {
             let _ = self.tree.locate(dir).map(std::fs::remove_dir);
         }
         problem.message = if stuck.is_empty() {
-            format!("{}; everything is as it was", problem.message)
+            format!("{}; {done}", problem.message)
         } else {
             format!("{}; and not put back: {}", problem.message, stuck.join(", "))
         };

@@ -61,6 +61,13 @@ pub(super) fn install(tree: &Tree, state: &State, plan: &mut Plan) -> Result<Pro
     Ok(there)
 }
 
+/// The programs that are there without an installation having put them there.
+pub(super) fn left(tree: &Tree, state: &State) -> Vec<PathBuf> {
+    let prefixes = PACKAGED.map(|prefix| Programs::below(Path::new(prefix)));
+    let paths = prefixes.iter().flat_map(|programs| programs.paths());
+    paths.filter(|path| state.entry(path).is_none() && tree.is_executable(path)).map(Path::to_owned).collect()
+}
+
 impl Programs {
     /// Below a prefix, as `make install` puts them.
     fn below(prefix: &Path) -> Self {

@@ -16,6 +16,8 @@ pub(crate) enum Edit {
     BaseSpec,
     /// Keys of containerd's runtimes.
     Containerd(containerd::ConfigEdit),
+    /// Lines in a template that containerd's configuration is made of.
+    Template(containerd::TemplateEdit),
     /// Docker's runtimes.
     Docker(docker::ConfigEdit),
 }
@@ -33,6 +35,7 @@ impl Edit {
                 Ok(Some(spec.into_string()))
             }
             Self::Containerd(edit) => edit.undo(text),
+            Self::Template(edit) => Ok(edit.undo(text)),
             Self::Docker(edit) => edit.undo(text),
         }
     }

@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 /// Where the scripts are.
 pub(crate) const DIRECTORY: &str = "/etc/porthole/runtime";
 
+/// Its second line.
+const HEAD: &str = "# Written by `porthole install`, removed by `porthole uninstall`.";
+
 /// Plans the script for a runtime of an engine, and returns its path.
 pub(crate) fn install(
     context: &Context<'_>,
@@ -36,7 +39,7 @@ pub(crate) fn install_with(
             "{engine}: the runtime {name} has a name or arguments that cannot be written into a script"
         )));
     }
-    let path = Path::new(DIRECTORY).join(format!("{engine}-{name}"));
+    let path = path(engine, name);
     let programs = context.programs;
     if let Some(path) =
         [&path, real, &programs.runtime, &programs.hook].into_iter().find(|path| !is_plain(path))
@@ -50,6 +53,16 @@ pub(crate) fn install_with(
     let content = Content::program(script.into_bytes());
     plan.set(context.tree, &path, Rank::Support, Owner::Engine(engine), Some(content), Edit::Own)?;
     Ok(path)
+}
+
+/// Where the script for a runtime of an engine is.
+pub(crate) fn path(engine: EngineName, name: &str) -> PathBuf {
+    Path::new(DIRECTORY).join(format!("{engine}-{name}"))
+}
+
+/// Whether a text is that of such a script.
+pub(crate) fn is_script(text: &str) -> bool {
+    text.lines().nth(1) == Some(HEAD)
 }
 
 /// Whether a path is that of such a script.
@@ -73,7 +86,7 @@ fn script(runtime: &Path, hook: &Path, real: &Path, args: &[String]) -> String {
     let args: String = args.iter().map(|arg| format!("{arg} ")).collect();
     format!(
         "#!/bin/sh\n\
-         # Written by `porthole install`, removed by `porthole uninstall`.\n\
+         {HEAD}\n\
          test -x {runtime} && exec {runtime} --real {real} --hook {hook} -- {args}\"$@\"\n\
          exec {real} {args}\"$@\"\n"
     )

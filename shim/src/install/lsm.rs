@@ -6,6 +6,7 @@ mod step;
 use super::edit::Edit;
 use super::engine::Context;
 use super::plan::{Owner, Plan, Rank};
+use super::recover::Found;
 use super::state::State;
 use super::tree::{Content, Tree};
 use crate::lsm as kernel;
@@ -240,6 +241,15 @@ fn label(tree: &Tree, plan: &mut Plan) {
     let paths = LABELLED.into_iter().filter(|path| tree.can_write(Path::new(path)));
     let args = ["-RFi"].into_iter().chain(paths).map(str::to_owned).collect();
     plan.policies.push(Step { module: Module::Selinux, action: Action::Label, program, args, digest: None });
+}
+
+/// Finds AppArmor's profile, where no state tells of it. SELinux's module can be a package's.
+pub(super) fn recover(tree: &Tree, found: &mut Found) {
+    let path = Path::new(PROFILES).join("porthole-debug");
+    let content = tree.look(&path).ok().flatten();
+    if let Some(content) = content.filter(|content| content.as_text() == Some(Module::Apparmor.text())) {
+        found.own(path, Rank::Support, Owner::Porthole, None, &content);
+    }
 }
 
 /// Plans that what an installation has loaded is unloaded.

@@ -10,9 +10,12 @@ pub(crate) mod engine;
 pub(crate) mod guard;
 pub(crate) mod lsm;
 pub(crate) mod plan;
+mod recover;
 mod report;
 pub(crate) mod restart;
 pub(crate) mod run;
+pub(crate) mod service;
+mod settle;
 pub(crate) mod state;
 pub(crate) mod tree;
 mod uninstall;
@@ -22,8 +25,9 @@ use crate::exit::{Exit, ExitCode};
 use crate::output::Format;
 use crate::problem::Problem;
 use engine::{Context, Engine, EngineName, Version};
-use plan::Plan;
-use state::State;
+use plan::{Owner, Plan};
+use settle::{Settled, Settling};
+use state::{Entry, State};
 use std::path::{Path, PathBuf};
 use tree::Tree;
 
@@ -130,6 +134,12 @@ impl Selection {
         self.engines.is_empty() || self.engines.iter().any(|(name, _)| *name == engine)
     }
 
+    /// Whether a file that was changed is one of what is meant.
+    fn covers(&self, entry: &Entry) -> bool {
+        let of_config = || self.config.as_ref().is_none_or(|config| entry.is_of_config(config));
+        matches!(entry.owner, Owner::Engine(name) if self.includes(name)) && of_config()
+    }
+
     /// The engines in the tree that are meant.
     fn find(&self, tree: &Tree) -> Result<Vec<Engine>, Problem> {
         let mut found = Vec::new();
@@ -139,19 +149,17 @@ impl Selection {
             }
             let version =
                 self.engines.iter().find(|(engine, _)| *engine == name).and_then(|(_, version)| *version);
-            match Engine::find(tree, name, self.config.as_deref(), version) {
-                Some(engine) => found.push(engine),
-                None if self.engines.is_empty() => {}
-                None => {
-                    return Err(Problem::new(
-                        Exit::Failed,
-                        format!("{name}: no program {} and no configuration of it is there", name.daemon()),
-                        format!(
-                            "say --engine {name}=VERSION if it is to come, --config FILE if its configuration is elsewhere"
-                        ),
-                    ));
-                }
+            let engines = Engine::all(tree, name, self.config.as_deref(), version);
+            if engines.is_empty() && !self.engines.is_empty() {
+                return Err(Problem::new(
+                    Exit::Failed,
+                    format!("{name}: no program {} and no configuration of it is there", name.daemon()),
+                    format!(
+                        "say --engine {name}=VERSION if it is to come, --config FILE if its configuration is elsewhere"
+                    ),
+                ));
             }
+            found.extend(engines);
         }
         Ok(found)
     }
@@ -164,7 +172,7 @@ pub(crate) fn install(args: &InstallArgs, format: Format) -> Result<ExitCode, Pr
     let tree = Tree::open(&selection.root)?;
     selection.may_change(&tree)?;
     let lock = (!selection.dry_run).then(|| state::lock(&tree)).transpose()?;
-    let state = State::load(&tree)?;
+    let (state, notes) = State::complete(&tree, selection.config.as_deref(), !selection.dry_run)?;
     let engines = selection.find(&tree)?;
     if engines.is_empty() {
         return Err(Problem::new(
@@ -173,12 +181,26 @@ pub(crate) fn install(args: &InstallArgs, format: Format) -> Result<ExitCode, Pr
             "install one first, or say which is to come: --engine containerd=2.1",
         ));
     }
-    let mut plan = Plan::default();
+    let mut plan = Plan { notes, ..Plan::default() };
     let programs = binaries::install(&tree, &state, &mut plan)?;
-    let context = Context { tree: &tree, state: &state, programs: &programs, method: args.method };
-    for engine in &engines {
-        engine.install(&context, &mut plan)?;
-        engine.plan_reload(&tree, &state, &mut plan);
+    let is_named = selection.config.is_some();
+    let context = Context { tree: &tree, state: &state, programs: &programs, method: args.method, is_named };
+    let mut refused = Vec::new();
+    let mut taken = Vec::new();
+    for engine in engines {
+        // What a plan that is refused has in it already goes with it.
+        let mut attempt = plan.clone();
+        match engine.plan(&context, &mut attempt) {
+            Ok(()) => {
+                plan = attempt;
+                taken.push(engine);
+            }
+            Err(problem) => refused.push((engine.title(), problem)),
+        }
+    }
+    let engines = taken;
+    if engines.is_empty() {
+        return Err(report::refusals(refused));
     }
     units::install(&context, &mut plan)?;
     if args.no_policy {
@@ -189,30 +211,35 @@ pub(crate) fn install(args: &InstallArgs, format: Format) -> Result<ExitCode, Pr
     let plan = plan.in_order(false);
     report::plan(&plan, &engines, selection.dry_run, format)?;
     if selection.dry_run {
-        return Ok(Exit::Done.into());
+        return if refused.is_empty() { Ok(Exit::Done.into()) } else { Err(report::refusals(refused)) };
     }
-    let ready = put(&tree, &state, &plan, &engines, selection.restart)?;
+    let settled = put(&tree, &state, &plan, &engines, selection.restart)?;
     drop(lock);
-    report::installed(&plan, &ready, &tree, format)?;
-    Ok(Exit::Done.into())
+    report::installed(&plan, &settled, &engines, &tree, format)?;
+    refused.extend(settled.refused.into_iter().map(|refused| (refused.engine.title(), refused.problem)));
+    if refused.is_empty() { Ok(Exit::Done.into()) } else { Err(report::refusals(refused)) }
 }
 
-/// Applies a plan that installs, has the engines read it and checks that they did. On an error all is as it was.
-fn put(
-    tree: &Tree,
+/// Applies a plan that installs, has the engines read it and checks that they did. On an error all is as it was; of an
+/// engine that refuses, all of its files are.
+fn put<'a>(
+    tree: &'a Tree,
     before: &State,
-    plan: &Plan,
-    engines: &[Engine],
+    plan: &'a Plan,
+    engines: &'a [Engine],
     restart: bool,
-) -> Result<Vec<EngineName>, Problem> {
+) -> Result<Settled<'a>, Problem> {
     let mut state = before.clone();
     state.without_policy = plan.without_policy;
     if plan.is_empty() {
-        if state != *before {
+        if State::load(tree).ok().as_ref() != Some(&state) {
             state.save(tree)?;
         }
         // What was written by a run that was killed may not have been read yet.
-        return restart::reload(tree, plan, engines, restart).map_err(|(_, problem)| problem);
+        let applied = apply::apply(plan, tree)?;
+        return Settling::verify(tree, plan, engines, applied)
+            .and_then(|settling| settling.reload(restart))
+            .map_err(|failure| failure.problem);
     }
     for change in &plan.changes {
         state.remember(change)?;
@@ -229,26 +256,28 @@ fn put(
     let is_given_back = |path: &&Path| state.entry(path).is_none();
     let given_back: Vec<_> =
         plan.changes.iter().map(|change| change.path.as_path()).filter(is_given_back).collect();
-    let verified = engines.iter().try_for_each(|engine| engine.verify(tree, plan));
     let mut loaded = Vec::new();
-    let read = verified
+    let settled = Settling::verify(tree, plan, engines, applied).and_then(|settling| {
         // Before an engine is told: the hook that it then starts is under the policy already.
-        .and_then(|()| lsm::apply(plan, &mut loaded))
-        .map_err(|problem| (Vec::new(), problem))
-        .and_then(|()| restart::reload(tree, plan, engines, restart));
-    match read {
-        Ok(ready) => {
+        match lsm::apply(plan, &mut loaded) {
+            Ok(()) => settling.reload(restart),
+            Err(problem) => Err(settling.fail(problem)),
+        }
+    });
+    match settled {
+        Ok(settled) => {
             given_back.iter().for_each(|path| apply::tidy(tree, path));
+            settled.refused.iter().for_each(|refused| state.restore(refused.engine, before));
             apply::sweep(tree, &mut state);
             lsm::remember(&loaded, &mut state);
             state.save(tree)?;
-            Ok(ready)
+            Ok(settled)
         }
-        Err((touched, problem)) => {
+        Err(failure) => {
             // The state last: until then, what a kill leaves half-done can be taken back.
             let stuck = lsm::withdraw(&loaded, before);
-            let problem = lsm::again(&loaded, before, stuck, applied.revert(problem));
-            Err(undo(restart::again(tree, &touched, problem)))
+            let problem = lsm::again(&loaded, before, stuck, failure.applied.revert(failure.problem));
+            Err(undo(restart::again(tree, &failure.touched, problem)))
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What is to be changed, as data: computed without changing anything, printed as a unified diff, applied by one function.
 
 use super::edit::Edit;
-use super::engine::EngineName;
+use super::engine::{Engine, EngineName};
 use super::tree::{Content, Tree};
 use crate::problem::Problem;
 use serde::{Deserialize, Serialize};
@@ -46,9 +46,17 @@ pub(crate) struct Change {
     pub(crate) after: Option<Content>,
     /// How it is taken back once somebody else has edited the file too.
     pub(crate) edit: Edit,
+    /// The main configuration of the engine that it is made for: several of one name can be on a node.
+    pub(crate) config: Option<PathBuf>,
 }
 
 impl Change {
+    /// Whether it is made for this engine.
+    pub(crate) fn is_for(&self, engine: &Engine) -> bool {
+        self.owner == Owner::Engine(engine.name)
+            && self.config.as_ref().is_none_or(|config| *config == engine.config)
+    }
+
     /// Whether it is a link that is changed, and not what it leads to.
     pub(crate) fn is_link(&self) -> bool {
         let is_link = |content: &Option<Content>| matches!(content, Some(Content::Link { .. }));
@@ -68,16 +76,31 @@ pub(crate) enum Reload {
     Nothing,
 }
 
+/// An engine with changes, and what it needs then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pending {
+    pub(crate) engine: EngineName,
+    /// Its main configuration.
+    pub(crate) config: PathBuf,
+    pub(crate) reload: Reload,
+}
+
+impl Pending {
+    pub(crate) fn is_of(&self, engine: &Engine) -> bool {
+        self.engine == engine.name && self.config == engine.config
+    }
+}
+
 /// All that is to be done.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) changes: Vec<Change>,
     /// Engines with changes, and what they need then.
-    pub(crate) reloads: Vec<(EngineName, Reload)>,
+    pub(crate) reloads: Vec<Pending>,
     /// Files of ours that stay for the time being, and why.
     pub(crate) kept: Vec<(PathBuf, String)>,
-    /// What containerd's configuration is to be then.
-    pub(crate) expected: Option<super::engine::containerd::Expected>,
+    /// What the configuration of each containerd is to be then.
+    pub(crate) expected: Vec<super::engine::containerd::Expected>,
     /// What the security module's programs are to do then.
     pub(crate) policies: Vec<super::lsm::Step>,
     /// No policy is loaded, because the operator wants none.
@@ -120,16 +143,25 @@ impl Plan {
                 (before, after) => before == after,
             };
             if !same {
-                self.changes.push(Change { path: path.to_owned(), rank, owner, before, after, edit });
+                let path = path.to_owned();
+                self.changes.push(Change { path, rank, owner, before, after, edit, config: None });
             }
         }
         Ok(())
     }
 
     /// Says what an engine needs, if any of its files is changed.
-    pub(crate) fn reload(&mut self, engine: EngineName, reload: Reload) {
-        if self.changes.iter().any(|change| change.owner == Owner::Engine(engine)) {
-            self.reloads.push((engine, reload));
+    pub(crate) fn reload(&mut self, engine: &Engine, reload: Reload) {
+        if self.changes.iter().any(|change| change.is_for(engine)) {
+            self.reloads.push(Pending { engine: engine.name, config: engine.config.clone(), reload });
+        }
+    }
+
+    /// The changes that were planned last are those of this engine.
+    pub(super) fn claim(&mut self, engine: &Engine) {
+        let own = Owner::Engine(engine.name);
+        for change in self.changes.iter_mut().filter(|change| change.owner == own) {
+            change.config.get_or_insert_with(|| engine.config.clone());
         }
     }
 

@@ -1,12 +1,11 @@
-//! Having engines read their changed configuration: a restart by the service manager, or a signal.
+//! Having engines read their changed configuration: a restart by what has started them, or a signal.
 
-use super::engine::{Engine, EngineName, docker};
+use super::engine::{Engine, docker};
 use super::plan::{Plan, Reload};
-use super::run;
+use super::service::{self, Service};
 use super::tree::Tree;
 use crate::exit::Exit;
 use crate::problem::Problem;
-use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 /// How long an engine may take to answer after its start.
@@ -14,56 +13,79 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long it may not be there at all, or be the one that was to be restarted.
 const ABSENCE: Duration = Duration::from_secs(10);
 
-/// An engine that was told, and how.
-pub(super) type Touched<'a> = (&'a Engine, Reload);
+/// What has become of an engine that was told.
+#[derive(Debug)]
+pub(super) struct Told<'a> {
+    engine: &'a Engine,
+    /// How it was told; none where nothing was done to it.
+    by: Option<Means>,
+}
 
-/// Has each engine of the plan read its configuration, and waits until it answers. Returns those that do; of the others
-/// the operator is told. An error names the engines that were touched before it.
-pub(super) fn reload<'a>(
-    tree: &Tree,
-    plan: &Plan,
-    engines: &'a [Engine],
-    restart: bool,
-) -> Result<Vec<EngineName>, (Vec<Touched<'a>>, Problem)> {
-    let mut ready = Vec::new();
-    let mut touched = Vec::new();
-    if !tree.is_live() {
-        return Ok(ready);
-    }
-    for (name, reload) in &plan.reloads {
-        let Some(engine) = engines.iter().find(|engine| engine.name == *name) else { continue };
-        let since = SystemTime::now();
-        let told = match reload {
-            Reload::Nothing => continue,
-            Reload::Restart if !restart => continue,
-            Reload::Restart => service(engine).map(|()| true),
-            Reload::Signal => docker::reload(engine, tree),
-        };
-        touched.push((engine, *reload));
-        match told.and_then(|told| if told { wait(engine, tree, since).map(|()| true) } else { Ok(false) }) {
-            Ok(true) => ready.push(*name),
-            // It does not run: it reads its configuration when it starts.
-            Ok(false) => {}
-            Err(problem) => return Err((touched, problem)),
+impl Told<'_> {
+    /// What has restarted it.
+    pub(super) fn service(&self) -> Option<&Service> {
+        match &self.by {
+            Some(Means::Restart(service)) => Some(service),
+            _ => None,
         }
     }
-    match super::units::reload(tree, plan) {
-        Ok(()) => Ok(ready),
-        Err(problem) => Err((touched, problem)),
+}
+
+/// How an engine is told.
+#[derive(Clone, Debug)]
+enum Means {
+    Restart(Service),
+    Signal,
+}
+
+/// Has an engine of the plan read its configuration, and waits until it answers. Returns whether it does: one that does
+/// not run reads it when it starts, and the operator restarts others later.
+pub(super) fn one<'a>(
+    tree: &Tree,
+    plan: &Plan,
+    engine: &'a Engine,
+    restart: bool,
+) -> (Told<'a>, Result<bool, Problem>) {
+    let untouched = |result| (Told { engine, by: None }, result);
+    let pending = plan.reloads.iter().find(|pending| pending.is_of(engine));
+    let means = match pending.map_or(Reload::Nothing, |pending| pending.reload) {
+        _ if !tree.is_live() => return untouched(Ok(false)),
+        Reload::Nothing => return untouched(Ok(false)),
+        Reload::Restart if !restart || engine.daemon.is_none() => return untouched(Ok(false)),
+        Reload::Restart => match Service::of(engine) {
+            Ok(service) => Means::Restart(service),
+            Err(why) => return untouched(Err(service::refusal(engine, &why))),
+        },
+        Reload::Signal => Means::Signal,
+    };
+    let since = SystemTime::now();
+    let told = means.tell(engine, tree);
+    let read = told.and_then(|told| if told { wait(engine, tree, since).map(|()| true) } else { Ok(false) });
+    let read =
+        read.and_then(|told| if told { engine.verify_started(tree, plan).map(|()| true) } else { Ok(false) });
+    (Told { engine, by: Some(means) }, read)
+}
+
+impl Means {
+    /// Returns whether there was somebody to tell.
+    fn tell(&self, engine: &Engine, tree: &Tree) -> Result<bool, Problem> {
+        match self {
+            Self::Signal => docker::reload(engine, tree),
+            Self::Restart(service) => service.restart().map(|()| true).map_err(|cause| {
+                let what = format!("restart {} by `{service}`: {cause}", engine.title());
+                Problem::new(Exit::Failed, what, service.log())
+            }),
+        }
     }
 }
 
 /// After the old configuration was put back: has the engines read that. What fails now is added to the problem.
-pub(super) fn again(tree: &Tree, touched: &[Touched<'_>], mut problem: Problem) -> Problem {
-    for (engine, reload) in touched {
-        let told = match reload {
-            Reload::Restart => service(engine),
-            Reload::Signal => docker::reload(engine, tree).map(drop),
-            Reload::Nothing => Ok(()),
-        };
-        problem.message += &match told {
-            Ok(()) => format!("; {} runs with that again", engine.name),
-            Err(error) => format!("; {} could not be started with that: {}", engine.name, error.message),
+pub(super) fn again(tree: &Tree, touched: &[Told<'_>], mut problem: Problem) -> Problem {
+    for Told { engine, by } in touched {
+        let Some(by) = by else { continue };
+        problem.message += &match by.tell(engine, tree) {
+            Ok(_) => format!("; {} runs with that again", engine.title()),
+            Err(error) => format!("; {} could not be started with that: {}", engine.title(), error.message),
         };
     }
     problem
@@ -83,31 +105,4 @@ fn wait(engine: &Engine, tree: &Tree, since: SystemTime) -> Result<(), Problem> 
         }
         std::thread::sleep(Duration::from_millis(200));
     }
-}
-
-/// Restarts an engine's service: by systemd where that runs, else by its init script.
-fn service(engine: &Engine) -> Result<(), Problem> {
-    let unit = match engine.name {
-        EngineName::Docker => "docker",
-        name => name.daemon(),
-    };
-    let script = Path::new("/etc/init.d").join(unit);
-    let done = if Path::new("/run/systemd/system").is_dir() {
-        run::output(Path::new("/usr/bin/systemctl"), &["restart", unit])
-    } else if script.is_file() {
-        run::output(&script, &["restart"])
-    } else {
-        return Err(Problem::new(
-            Exit::Failed,
-            format!("restart {}: neither systemd nor {} is there", engine.name, script.display()),
-            "run this without --restart, and restart the engine by hand",
-        ));
-    };
-    done.map(drop).map_err(|e| {
-        Problem::new(
-            Exit::Failed,
-            format!("restart {}: {e}", engine.name),
-            format!("look at what it logs: `journalctl -u {unit}`"),
-        )
-    })
 }

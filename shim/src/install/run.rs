@@ -2,14 +2,18 @@
 
 use super::tree::Tree;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process_group};
 use std::fmt;
 use std::io::{self, Read};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a program may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a program may take to say what it knows without doing anything.
+const ANSWER: Duration = Duration::from_secs(8);
 /// More than this is no answer.
 const LARGEST: u64 = 16 << 20;
 
@@ -33,8 +37,10 @@ impl fmt::Display for Failure {
 /// Runs a program of a tree as [`output`] does, with the tree as its root, so that it finds its own libraries and files.
 pub(crate) fn in_tree(tree: &Tree, program: &Path, args: &[&str]) -> Result<String, Failure> {
     if tree.is_live() {
-        return output(program, args).map_err(|e| match e.raw_os_error() {
+        return output_within(program, args, ANSWER).map_err(|e| match e.raw_os_error() {
             Some(_) => Failure::Start(e.to_string()),
+            // What does not answer is not the engine's program, or hangs: that says nothing of its configuration.
+            None if e.kind() == io::ErrorKind::TimedOut => Failure::Start(e.to_string()),
             None => Failure::Run(e.to_string()),
         });
     }
@@ -70,6 +76,8 @@ pub(crate) fn output_within(program: &Path, args: &[&str], patience: Duration) -
         .args(args)
         .env_clear()
         .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    // A group of its own, so that what it has started ends with it.
+    command.process_group(0);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     // Drained beside, so that neither pipe can fill up while the other is read.
     let errors = child.stderr.take().map(|mut stderr| {
@@ -81,6 +89,9 @@ pub(crate) fn output_within(program: &Path, args: &[&str], patience: Duration) -
     });
     let answer = child.stdout.take().map_or_else(|| Ok(Vec::new()), |stdout| read(stdout, patience));
     if answer.is_err() {
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        // It has not been waited for, so the number is still its own.
+        let _ = pid.map(|pid| kill_process_group(pid, Signal::KILL));
         let _ = child.kill();
     }
     let status = child.wait()?;

@@ -29,7 +29,7 @@ pub(crate) enum Kept {
 }
 
 impl Kept {
-    fn of(content: Option<&Content>) -> Self {
+    pub(super) fn of(content: Option<&Content>) -> Self {
         match content {
             None => Self::Nothing,
             Some(Content::Link { target }) => Self::Link(target.clone()),
@@ -52,9 +52,23 @@ pub(crate) struct Entry {
     pub(crate) before: Kept,
     pub(crate) after: Kept,
     pub(crate) edit: Edit,
+    /// The main configuration of the engine that it was changed for. None of an installation before there was one for
+    /// each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 impl Entry {
+    /// Whether it is of this engine.
+    pub(crate) fn is_of(&self, engine: &Engine) -> bool {
+        self.owner == Owner::Engine(engine.name) && self.is_of_config(&engine.config)
+    }
+
+    /// Whether it is of an engine with this main configuration.
+    pub(crate) fn is_of_config(&self, config: &Path) -> bool {
+        self.config.as_ref().is_none_or(|own| own == config)
+    }
+
     /// Whether it is a link that was changed, and not what it leads to.
     pub(crate) fn is_link(&self) -> bool {
         matches!(self.before, Kept::Link(_)) || matches!(self.after, Kept::Link(_))
@@ -90,6 +104,12 @@ struct Changed {
     at: u64,
 }
 
+impl Changed {
+    fn is_of(&self, engine: EngineName, config: &Path) -> bool {
+        self.engine == engine && self.config == config
+    }
+}
+
 impl Default for State {
     fn default() -> Self {
         Self {
@@ -107,19 +127,80 @@ impl Default for State {
 impl State {
     /// Reads it; empty where nothing is installed.
     pub(crate) fn load(tree: &Tree) -> Result<Self, Problem> {
-        let Some(text) = tree.text(Path::new(PATH))? else { return Ok(Self::default()) };
-        let bad = |cause: String| {
+        Self::read(tree)?.map_err(|cause| {
             Problem::new(
                 Exit::Failed,
                 format!("{PATH}: {cause}"),
-                "take the changes back by hand: a backup is beside each changed file, FILE.porthole-backup",
+                "`porthole install` finds on the disk what is installed, and writes it anew",
             )
+        })
+    }
+
+    /// Reads it, or says why it is none.
+    fn read(tree: &Tree) -> Result<Result<Self, String>, Problem> {
+        let path = Path::new(PATH);
+        let Some(content) = tree.read(path)? else { return Ok(Ok(Self::default())) };
+        let parsed = match &content {
+            Content::File { bytes, .. } => serde_json::from_slice::<serde_json::Value>(bytes),
+            Content::Link { .. } => return Ok(Err("is a link".to_owned())),
         };
-        let state: Self = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
-        if state.schema != SCHEMA {
-            return Err(bad(format!("schema {} is not known to this version of porthole", state.schema)));
+        let value = match parsed {
+            Ok(value) => value,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        if let Some(schema) = value["schema"].as_u64().filter(|schema| *schema != u64::from(SCHEMA)) {
+            return Err(Problem::new(
+                Exit::Failed,
+                format!("{PATH}: schema {schema} is not known to this version of porthole"),
+                "use the version of porthole that has written it",
+            ));
         }
-        Ok(state)
+        let state = serde_json::from_value(value).map(|mut state: Self| {
+            state.assign();
+            state
+        });
+        Ok(state.map_err(|e| e.to_string()))
+    }
+
+    /// Reads it, and completes it from what is on the disk. One that cannot be read is kept aside if `keep` is set.
+    /// Returns what the operator should know.
+    pub(super) fn complete(
+        tree: &Tree,
+        config: Option<&Path>,
+        keep: bool,
+    ) -> Result<(Self, Vec<String>), Problem> {
+        let mut notes = Vec::new();
+        let mut state = match Self::read(tree)? {
+            Ok(state) => state,
+            Err(cause) => {
+                let aside = PathBuf::from(format!("{PATH}.unreadable"));
+                if keep {
+                    std::fs::rename(tree.locate(Path::new(PATH))?, tree.locate(&aside)?)
+                        .map_err(|e| failed("move aside", Path::new(PATH), e))?;
+                }
+                notes.push(format!(
+                    "{PATH} cannot be read ({cause}): it is kept as {}, and what is installed is looked for",
+                    aside.display()
+                ));
+                Self::default()
+            }
+        };
+        let found = super::recover::complete(tree, &mut state, config)?;
+        if !found.is_empty() {
+            let list: Vec<_> = found.iter().map(|path| path.display().to_string()).collect();
+            notes.push(format!("installed, and not in {PATH}: {}", list.join(", ")));
+        }
+        Ok((state, notes))
+    }
+
+    /// An installation of before there was one for each configuration has one.
+    fn assign(&mut self) {
+        for changed in &self.changed {
+            let own = Owner::Engine(changed.engine);
+            for entry in self.files.iter_mut().filter(|entry| entry.owner == own && entry.config.is_none()) {
+                entry.config = Some(changed.config.clone());
+            }
+        }
     }
 
     /// Whether nothing is installed.
@@ -155,6 +236,7 @@ impl State {
             before,
             after,
             edit: change.edit.clone(),
+            config: change.config.clone(),
         };
         match self.files.iter_mut().find(|known| known.path == change.path) {
             Some(known) => *known = entry,
@@ -167,23 +249,45 @@ impl State {
     pub(crate) fn has_changed(&mut self, plan: &Plan, engines: &[Engine]) {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
         let at = u64::try_from(now).unwrap_or_default();
-        let is_changed =
-            |engine: &&Engine| plan.changes.iter().any(|change| change.owner == Owner::Engine(engine.name));
+        let is_changed = |engine: &&Engine| plan.changes.iter().any(|change| change.is_for(engine));
         for engine in engines.iter().filter(is_changed) {
-            self.changed.retain(|changed| changed.engine != engine.name);
+            self.changed.retain(|changed| !changed.is_of(engine.name, &engine.config));
             self.changed.push(Changed { engine: engine.name, config: engine.config.clone(), at });
         }
     }
 
     /// When what an engine reads was changed last.
-    pub(crate) fn changed(&self, engine: EngineName) -> Option<SystemTime> {
-        let changed = self.changed.iter().find(|changed| changed.engine == engine)?;
+    pub(crate) fn changed(&self, engine: &Engine) -> Option<SystemTime> {
+        let changed = self.changed.iter().find(|changed| changed.is_of(engine.name, &engine.config))?;
         Some(SystemTime::UNIX_EPOCH + Duration::from_millis(changed.at))
     }
 
     /// The main configuration of an engine that was changed.
     pub(crate) fn config(&self, engine: EngineName) -> Option<&Path> {
-        self.changed.iter().find(|changed| changed.engine == engine).map(|changed| changed.config.as_path())
+        self.configs(engine).into_iter().next()
+    }
+
+    /// The main configurations of an engine of which each was changed.
+    pub(crate) fn configs(&self, engine: EngineName) -> Vec<&Path> {
+        let changed = self.changed.iter().filter(|changed| changed.engine == engine);
+        let entries = self.files.iter().filter(|entry| entry.owner == Owner::Engine(engine));
+        let known = changed.map(|changed| changed.config.as_path());
+        let mut found: Vec<&Path> = Vec::new();
+        for config in known.chain(entries.filter_map(|entry| entry.config.as_deref())) {
+            if !found.contains(&config) {
+                found.push(config);
+            }
+        }
+        found
+    }
+
+    /// What is known of an engine's files becomes what it was in `before`.
+    pub(super) fn restore(&mut self, engine: &Engine, before: &Self) {
+        self.files.retain(|entry| !entry.is_of(engine));
+        self.files.extend(before.files.iter().filter(|entry| entry.is_of(engine)).cloned());
+        self.changed.retain(|changed| !changed.is_of(engine.name, &engine.config));
+        let known = before.changed.iter().filter(|changed| changed.is_of(engine.name, &engine.config));
+        self.changed.extend(known.cloned());
     }
 
     /// Forgets a file that is as it was before us.

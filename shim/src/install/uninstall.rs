@@ -4,6 +4,7 @@ use super::apply;
 use super::edit::Edit;
 use super::engine::{Engine, EngineName};
 use super::plan::{Change, Owner, Plan, Rank};
+use super::settle::Settling;
 use super::state::{Entry, Kept, State};
 use super::tree::{Content, Tree};
 use super::{Selection, report, restart};
@@ -25,26 +26,23 @@ pub(super) fn run(selection: &Selection, tree: &Tree, format: Format) -> Result<
     // There may be what a run has left that was killed before it did anything.
     let locked = !selection.dry_run && tree.is_dir(super::state::directory());
     let _lock = locked.then(lock).transpose()?;
-    let mut state = State::load(tree)?;
+    let (mut state, notes) = State::complete(tree, selection.config.as_deref(), locked)?;
     if state.is_empty() {
         if locked {
             state.save(tree)?;
         }
         return report::nothing_installed(tree, format);
     }
-    let engines: Vec<Engine> = EngineName::ALL
-        .into_iter()
-        .filter(|name| {
-            state.files.iter().any(|entry| entry.owner == Owner::Engine(*name)) && selection.includes(*name)
-        })
-        .filter_map(|name| Engine::find(tree, name, config_of(selection, &state, name), None))
-        .collect();
-    let mut taken = plan(selection, tree, &state, Phase::Config)?;
+    let before = state.clone();
+    let engines: Vec<Engine> =
+        EngineName::ALL.into_iter().flat_map(|name| engines(selection, tree, &state, name)).collect();
+    let mut taken = plan(selection, tree, &state, Phase::Config, &[])?;
+    taken.notes.extend(notes);
     for engine in &engines {
         engine.plan_reload(tree, &state, &mut taken);
     }
     if selection.dry_run {
-        let rest = plan(selection, tree, &state, Phase::Rest)?;
+        let rest = plan(selection, tree, &state, Phase::Rest, &[])?;
         taken.changes.extend(rest.changes);
         taken.kept.extend(rest.kept);
         report::plan(&taken, &engines, true, format)?;
@@ -54,31 +52,50 @@ pub(super) fn run(selection: &Selection, tree: &Tree, format: Format) -> Result<
     super::units::stop(tree, &taken)?;
     let applied = apply::apply(&taken, tree)?;
     state.has_changed(&taken, &engines);
-    let verified = engines.iter().try_for_each(|engine| engine.verify(tree, &taken));
-    let read = verified
-        .map_err(|problem| (Vec::new(), problem))
-        .and_then(|()| restart::reload(tree, &taken, &engines, selection.restart));
-    let ready = match read {
-        Ok(ready) => ready,
-        Err((touched, problem)) => return Err(restart::again(tree, &touched, applied.revert(problem))),
-    };
-    forget(&mut state, tree, &taken)?;
+    let settled = Settling::verify(tree, &taken, &engines, applied)
+        .and_then(|settling| settling.reload(selection.restart))
+        .map_err(|failure| restart::again(tree, &failure.touched, failure.applied.revert(failure.problem)))?;
+    let stuck: Vec<_> = settled.refused.iter().map(|refused| refused.engine).collect();
+    taken.changes.retain(|change| !stuck.iter().any(|engine| change.is_for(engine)));
+    forget(&mut state, tree, &taken, &stuck)?;
+    stuck.iter().for_each(|engine| state.restore(engine, &before));
     state.save(tree)?;
-    // Only now: the engines that could be told no longer call any of it.
-    super::lsm::apply(&taken, &mut Vec::new())?;
-    if !remains(&state, selection) {
+    if stuck.is_empty() {
+        // Only now: the engines that could be told no longer call any of it.
+        super::lsm::apply(&taken, &mut Vec::new())?;
+    }
+    if stuck.is_empty() && !remains(&state, selection) {
         state.loaded.clear();
         state.without_policy = false;
         state.save(tree)?;
     }
-    let rest = plan(selection, tree, &state, Phase::Rest)?;
+    let rest = plan(selection, tree, &state, Phase::Rest, &stuck)?;
     apply::apply(&rest, tree)?;
-    forget(&mut state, tree, &rest)?;
+    forget(&mut state, tree, &rest, &stuck)?;
     apply::sweep(tree, &mut state);
     state.save(tree)?;
     let dissolved = if state.files.is_empty() && tree.is_live() { dissolve()? } else { None };
-    report::uninstalled(&taken, &rest, &ready, &state, dissolved, format)?;
-    Ok(Exit::Done.into())
+    report::uninstalled(&taken, &rest, (&settled, &engines), (tree, &state), dissolved, format)?;
+    if settled.refused.is_empty() {
+        return Ok(Exit::Done.into());
+    }
+    let refused = settled.refused.into_iter().map(|refused| (refused.engine.title(), refused.problem));
+    Err(report::refusals(refused.collect()))
+}
+
+/// The engines of a name that have files to give back.
+fn engines(selection: &Selection, tree: &Tree, state: &State, name: EngineName) -> Vec<Engine> {
+    let own = |entry: &&Entry| entry.owner == Owner::Engine(name) && selection.covers(entry);
+    if state.files.iter().find(own).is_none() {
+        return Vec::new();
+    }
+    let mut configs = state.configs(name);
+    if let Some(config) = &selection.config {
+        configs = vec![config];
+    } else if configs.is_empty() {
+        configs.push(Path::new(name.default_config()));
+    }
+    configs.into_iter().filter_map(|config| Engine::find(tree, name, Some(config), None)).collect()
 }
 
 /// Takes all pins and records away: nobody is left to remove them when their pods end.
@@ -92,11 +109,6 @@ fn dissolve() -> Result<Option<Dissolved>, Problem> {
     let uncovered = crate::covered::release(&config.netns_dir, &store, PATIENCE);
     let dissolved = Registry::new(store, config.netns_dir).dissolve(PATIENCE)?;
     uncovered.map(|_| Some(dissolved))
-}
-
-/// The engine's configuration: where it was when it was installed for.
-fn config_of<'a>(selection: &'a Selection, state: &'a State, name: EngineName) -> Option<&'a Path> {
-    state.config(name).or(selection.config.as_deref())
 }
 
 /// Uninstalling is done in two steps, with the engines' reload between.
@@ -114,15 +126,25 @@ impl Phase {
     }
 }
 
-fn plan(selection: &Selection, tree: &Tree, state: &State, phase: Phase) -> Result<Plan, Problem> {
+fn plan(
+    selection: &Selection,
+    tree: &Tree,
+    state: &State,
+    phase: Phase,
+    stuck: &[&Engine],
+) -> Result<Plan, Problem> {
     let mut plan = Plan::default();
     // What is all engines' stays as long as one of them is there.
-    let some_remain = remains(state, selection);
+    let some_remain = !stuck.is_empty() || remains(state, selection);
     for entry in state.files.iter().filter(|entry| phase.includes(entry.rank)) {
         match entry.owner {
             Owner::Porthole if some_remain => continue,
             Owner::Porthole => {}
+            Owner::Engine(_) if stuck.iter().any(|engine| entry.is_of(engine)) => continue,
             Owner::Engine(name) => {
+                if !selection.covers(entry) && super::engine::readers(tree, entry, name).len() < 2 {
+                    continue;
+                }
                 let readers = super::engine::readers(tree, entry, name);
                 let other = readers.iter().find(|name| !selection.includes(**name));
                 if !readers.iter().any(|name| selection.includes(*name)) {
@@ -151,6 +173,7 @@ fn plan(selection: &Selection, tree: &Tree, state: &State, phase: Phase) -> Resu
                 before: current,
                 after,
                 edit: Edit::Own,
+                config: entry.config.clone(),
             });
         }
     }
@@ -162,7 +185,7 @@ fn plan(selection: &Selection, tree: &Tree, state: &State, phase: Phase) -> Resu
 
 /// Whether an engine that is not meant is installed for.
 fn remains(state: &State, selection: &Selection) -> bool {
-    let is_other = |entry: &Entry| matches!(entry.owner, Owner::Engine(name) if !selection.includes(name));
+    let is_other = |entry: &Entry| matches!(entry.owner, Owner::Engine(_)) && !selection.covers(entry);
     state.files.iter().any(is_other)
 }
 
@@ -191,7 +214,8 @@ pub(super) fn before_us(entry: &Entry, current: Option<&Content>) -> Result<Opti
 }
 
 /// Forgets the files that are as they were, and removes what was put beside them.
-fn forget(state: &mut State, tree: &Tree, plan: &Plan) -> Result<(), Problem> {
+fn forget(state: &mut State, tree: &Tree, plan: &Plan, stuck: &[&Engine]) -> Result<(), Problem> {
+    let is_stuck = |entry: &Entry| stuck.iter().any(|engine| entry.is_of(engine));
     let kept = |path: &PathBuf| plan.kept.iter().any(|(kept, _)| kept == path);
     for change in plan.changes.iter().filter(|change| !kept(&change.path)) {
         let entry = state.entry(&change.path).cloned();
@@ -205,6 +229,7 @@ fn forget(state: &mut State, tree: &Tree, plan: &Plan) -> Result<(), Problem> {
     for entry in state.files.clone() {
         let current = tree.look_as(&entry.path, entry.is_link())?;
         if !kept(&entry.path)
+            && !is_stuck(&entry)
             && (current.is_none() || (entry.before.is(current.as_ref()) && entry.before != entry.after))
         {
             state.forget(&entry.path);

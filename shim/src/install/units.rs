@@ -3,7 +3,9 @@
 use super::edit::Edit;
 use super::engine::Context;
 use super::plan::{Change, Owner, Plan, Rank};
+use super::recover::Found;
 use super::run;
+use super::service::has_systemd;
 use super::tree::{Content, Tree};
 use crate::exit::Exit;
 use crate::problem::Problem;
@@ -47,6 +49,13 @@ const UNITS: [Unit; 3] = [
 /// Plans the units, where systemd manages the tree.
 pub(super) fn install(context: &Context<'_>, plan: &mut Plan) -> Result<(), Problem> {
     let tree = context.tree;
+    if tree.is_live() && !has_systemd() {
+        plan.notes.push(
+            "systemd does not run here, so no units are installed: run `porthole reconcile` at boot and now and then by other means"
+                .to_owned(),
+        );
+        return Ok(());
+    }
     if !MANAGERS.iter().any(|manager| tree.is_executable(Path::new(manager))) {
         return Ok(());
     }
@@ -74,6 +83,33 @@ pub(super) fn install(context: &Context<'_>, plan: &mut Plan) -> Result<(), Prob
         }
     }
     Ok(())
+}
+
+/// Finds units that an installation has written, and the links that enable them, where no state tells of them.
+pub(super) fn recover(tree: &Tree, found: &mut Found) {
+    let normal = |text: &str| {
+        text.split_ascii_whitespace()
+            .map(|word| {
+                let (key, value) = word.split_once('=').unwrap_or(("", word));
+                // The one word that depends on where the program is.
+                if value.ends_with("/porthole") { key.to_owned() } else { word.to_owned() }
+            })
+            .collect::<Vec<_>>()
+    };
+    for unit in &UNITS {
+        let own = Path::new(DIRECTORY).join(unit.name);
+        let Ok(Some(content)) = tree.look(&own) else { continue };
+        if content.as_text().is_none_or(|text| normal(text) != normal(unit.text)) {
+            continue;
+        }
+        found.own(own.clone(), Rank::Unit, Owner::Porthole, None, &content);
+        let wants =
+            unit.wanted_by.map(|target| Path::new(DIRECTORY).join(format!("{target}.wants")).join(unit.name));
+        let link = wants.and_then(|link| Some((tree.look(&link).ok()??, link)));
+        if let Some((content @ Content::Link { .. }, link)) = link {
+            found.own(link, Rank::Unit, Owner::Porthole, None, &content);
+        }
+    }
 }
 
 /// As `systemctl enable` does, which also works where no systemd runs.
@@ -118,7 +154,7 @@ fn units(plan: &Plan) -> impl Iterator<Item = &Change> {
 
 /// Whether the tree is that of a running systemd.
 fn is_managed(tree: &Tree) -> bool {
-    tree.is_live() && Path::new("/run/systemd/system").is_dir()
+    tree.is_live() && has_systemd()
 }
 
 fn systemctl(args: &[&str]) -> Result<(), Problem> {

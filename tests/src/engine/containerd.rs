@@ -31,6 +31,7 @@ pub struct Containerd {
     /// Its daemon.
     pub service: Service,
     pub(super) cgroup: String,
+    socket: String,
     idle: Mutex<Vec<Cri>>,
 }
 
@@ -94,10 +95,25 @@ pub(super) fn put(version: &str) -> Release {
     release
 }
 
+/// Gives the node what pods are connected to each other by.
+pub(super) fn network(release: &Release) {
+    system::put(release, "/usr/lib/cni");
+    let network = json!({ "cniVersion": "1.0.0", "name": "pods", "plugins": [{
+        "type": "bridge", "bridge": BRIDGE, "isGateway": true,
+        "ipam": { "type": "host-local", "ranges": [[{ "subnet": "10.88.0.0/16" }]] },
+    }] });
+    super::write("/etc/cni/net.d/10-pods.conflist", &format!("{network:#}\n"));
+}
+
 /// Runs `ctr` with `args`.
 #[must_use]
 pub fn ctr(args: &[&str]) -> Outcome {
-    let mut command = std::process::Command::new("/usr/bin/ctr");
+    ctr_of("/usr/bin/ctr", args)
+}
+
+/// Runs the `ctr` at `program`.
+pub(super) fn ctr_of(program: &str, args: &[&str]) -> Outcome {
+    let mut command = std::process::Command::new(program);
     command.args(args);
     run(command)
 }
@@ -119,21 +135,21 @@ impl Containerd {
     #[must_use]
     pub fn told(node: &Node, version: &str, text: Option<&str>, words: &str) -> Self {
         let release = put(version);
-        system::put(&release, "/usr/lib/cni");
         super::write(CONFIG, text.unwrap_or(&config(release.number().0)));
-        let network = json!({ "cniVersion": "1.0.0", "name": "pods", "plugins": [{
-            "type": "bridge", "bridge": BRIDGE, "isGateway": true,
-            "ipam": { "type": "host-local", "ranges": [[{ "subnet": "10.88.0.0/16" }]] },
-        }] });
-        super::write("/etc/cni/net.d/10-pods.conflist", &format!("{network:#}\n"));
+        network(&release);
         let service = Service::new("containerd", format!("/usr/bin/containerd {words}").trim_end());
-        let cgroup = node.cgroup("");
-        let cgroup = cgroup.trim_end_matches('/').to_owned();
-        let containerd = Self { version: release.version, service, cgroup, idle: Mutex::default() };
+        let containerd = Self::of(node, release.version, service, SOCKET);
         containerd.service.call("start");
         containerd.wait_ready();
         ctr(&["-n", "k8s.io", "images", "import", &images()]).expect_success();
         containerd
+    }
+
+    /// A containerd that is started by `service`.
+    pub(super) fn of(node: &Node, version: String, service: Service, socket: &str) -> Self {
+        let cgroup = node.cgroup("");
+        let cgroup = cgroup.trim_end_matches('/').to_owned();
+        Self { version, service, cgroup, socket: socket.to_owned(), idle: Mutex::default() }
     }
 
     /// Restarts the daemon, and waits until it answers; pods live on.
@@ -183,7 +199,7 @@ impl Containerd {
 
     fn with_client<T>(&self, with: impl FnOnce(&mut Cri) -> T) -> T {
         let idle = self.idle.lock().expect("no call panics").pop();
-        let mut cri = idle.unwrap_or_else(|| Cri::connect(SOCKET));
+        let mut cri = idle.unwrap_or_else(|| Cri::connect(&self.socket));
         let result = with(&mut cri);
         self.idle.lock().expect("no call panics").push(cri);
         result

@@ -25,6 +25,7 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+pub mod bundled;
 pub mod containerd;
 pub mod cri;
 pub mod docker;

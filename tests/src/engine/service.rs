@@ -12,13 +12,26 @@ use crate::tools::run;
 #[derive(Debug)]
 pub struct Service {
     name: String,
+    script: String,
 }
 
 impl Service {
     /// Writes the script of `name`, which starts `command`.
     #[must_use]
     pub fn new(name: &str, command: &str) -> Self {
-        let service = Self { name: name.to_owned() };
+        Self::at(format!("/etc/init.d/{name}"), name, command, ["/usr/sbin:/usr/bin:/sbin:/bin", ":"])
+    }
+
+    /// As [`Service::new`], where no service manager knows of it, and with `bin` first in its `PATH`. `before` is what
+    /// the shell does before each start.
+    #[must_use]
+    pub fn hidden(name: &str, command: &str, bin: &str, before: &str) -> Self {
+        let path = format!("{bin}:/usr/sbin:/usr/bin:/sbin:/bin");
+        Self::at(format!("/mnt/{name}.service"), name, command, [&path, before])
+    }
+
+    fn at(script: String, name: &str, command: &str, [path, before]: [&str; 2]) -> Self {
+        let service = Self { name: name.to_owned(), script };
         let (program, arguments) = command.split_once(' ').unwrap_or((command, ""));
         let script = format!(
             r#"#!/bin/sh
@@ -31,8 +44,9 @@ impl Service {
 # Short-Description: {name}
 ### END INIT INFO
 set -e
-PATH=/usr/sbin:/usr/bin:/sbin:/bin
+PATH={path}
 start() {{
+    {before}
     env -i "PATH=$PATH" start-stop-daemon --start --quiet --background --make-pidfile --pidfile {pid} \
         --output {log} --startas {program} -- {arguments}
 }}
@@ -59,7 +73,7 @@ esac
     /// The script.
     #[must_use]
     pub fn script(&self) -> String {
-        format!("/etc/init.d/{}", self.name)
+        self.script.clone()
     }
 
     /// Not `NAME.pid`: Docker has its own there.

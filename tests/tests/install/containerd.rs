@@ -1,9 +1,12 @@
 //! containerd: base specs and wrappers, on running nodes.
 
+mod distributions;
 mod image;
 mod lifecycle;
+mod lost;
 mod refusals;
 mod shapes;
+mod versions;
 mod wrapper;
 
 use std::collections::BTreeMap;

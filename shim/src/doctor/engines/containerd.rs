@@ -1,7 +1,9 @@
 //! Whether containerd's configuration, as it comes of all its files, calls the hook.
 
 use super::{Form, Wiring, form_of_hooks};
-use crate::install::engine::containerd::config::{self, Effective, RUNC_V2, Runtime};
+use crate::engines::daemon;
+use crate::install::engine::containerd::config::{self, Effective, Runtime};
+use crate::install::engine::containerd::recover::waiting;
 use crate::install::engine::{Engine, EngineName};
 use crate::install::guard;
 use crate::install::state::State;
@@ -32,18 +34,29 @@ pub(super) fn wiring(engine: &Engine, tree: &Tree) -> Result<Wiring, String> {
             wiring.gaps.extend(gaps.iter().map(|gap| format!("{gap} of runtime {}", runtime.name)));
         } else {
             let default = if runtime.name == effective.default_runtime() { ", the default one" } else { "" };
-            let kind = if runtime.kind == RUNC_V2 {
-                String::new()
+            let gap = format!("runtime {}{default}", runtime.name);
+            if runtime.is_runc() {
+                wiring.gaps.push(gap);
             } else {
-                format!(", which install leaves as it is for its type {:?}", runtime.kind)
-            };
-            wiring.gaps.push(format!("runtime {}{default}{kind}", runtime.name));
+                wiring.left.push(format!("{gap}, which install leaves as it is: {}", runtime.left()));
+            }
         }
         wiring.files.extend(runtime.base_spec.iter().filter_map(|path| tree.locate(path).ok()));
     }
     wiring.how = called.join(", ");
-    if let Some(why) = unasked {
+    if let Some(why) = &unasked {
         wiring.how += &format!(" (told by its files alone: it cannot be asked: {why})");
+    }
+    wiring.unasked = unasked;
+    // What another program makes its configuration of is read when that starts.
+    for path in waiting(tree, &engine.config) {
+        if wiring.form.is_none() {
+            let path = path.display();
+            wiring.waits = Some(format!(
+                "{path} has the hook, and counts once what writes containerd's configuration of it was restarted"
+            ));
+        }
+        wiring.files.push(path);
     }
     Ok(wiring)
 }
@@ -69,9 +82,11 @@ fn of(tree: &Tree, runtime: &Runtime) -> (Option<Form>, String, Vec<String>) {
 /// The files that can name something of ours: its configuration, and the base specs in that.
 pub(in crate::doctor) fn files(tree: &Tree, state: &State) -> BTreeSet<PathBuf> {
     let name = EngineName::Containerd;
-    let mains = state.config(name).into_iter().chain([Path::new(name.default_config())]);
+    let running = daemon::of(name).into_iter().map(|daemon| daemon.config());
+    let known = state.configs(name).into_iter().map(Path::to_owned);
+    let mains: BTreeSet<_> = known.chain(running).chain([name.default_config().into()]).collect();
     let mut found = BTreeSet::new();
-    for (path, file) in mains.flat_map(|main| config::each(tree, main)) {
+    for (path, file) in mains.iter().flat_map(|main| config::each(tree, main)) {
         found.insert(path);
         found.extend(file.iter().flat_map(|file| file.runtimes()).filter_map(|runtime| runtime.base_spec));
     }
@@ -122,8 +137,8 @@ mod tests {
             assert_eq!(wiring.form, Some(Form::Guard));
             assert!(wiring.how.contains(&format!("runtime runc by its base spec {SPEC}")), "{}", wiring.how);
             assert!(wiring.how.contains("files alone"), "{}", wiring.how);
-            assert_eq!(wiring.gaps.len(), 1);
-            assert!(wiring.gaps[0].contains("kata") && wiring.gaps[0].contains("leaves as it is"));
+            assert_eq!((wiring.gaps.len(), wiring.left.len()), (0, 1));
+            assert!(wiring.left[0].contains("kata") && wiring.left[0].contains("leaves as it is"));
             let named = super::files(tree, &State::default());
             assert!(files.iter().all(|(path, _)| named.contains(Path::new(path))), "{named:?}");
             assert!(named.contains(Path::new(SPEC)), "{named:?}");

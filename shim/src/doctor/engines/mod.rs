@@ -7,10 +7,10 @@ mod written;
 
 use super::check::{Check, Finding, few};
 use super::{Setting, Subject};
-use crate::engines::daemon::{self, Daemon};
+use crate::engines::daemon::Daemon;
 use crate::exit::Exit;
 use crate::install::engine::{self as install, Engine, EngineName};
-use crate::install::plan::Owner;
+use crate::install::service;
 use crate::install::state::State;
 use crate::install::tree::Tree;
 use crate::problem::Problem;
@@ -48,6 +48,12 @@ pub(super) struct Wiring {
     pub(super) how: String,
     /// Containers that do without.
     pub(super) gaps: Vec<String>,
+    /// Those of them that `porthole install` leaves as they are, and why.
+    pub(super) left: Vec<String>,
+    /// What has been written, and counts once another program was restarted.
+    pub(super) waits: Option<String>,
+    /// Why the engine cannot be asked: its files alone were looked at.
+    pub(super) unasked: Option<String>,
     /// Why nothing has to call the hook.
     pub(super) unused: Option<&'static str>,
     /// Files that its daemon reads when it starts, and not later.
@@ -57,22 +63,13 @@ pub(super) struct Wiring {
 fn look(setting: &Setting) -> Vec<Check> {
     let state = setting.state();
     let mut checks = Vec::new();
-    let daemons = daemon::all();
     let mut mounts = Vec::new();
     for name in EngineName::ALL {
-        let all = engines(&setting.tree, &state, name, &daemons);
-        let running: Vec<_> =
-            all.iter().filter_map(|engine| engine.daemon.as_ref()).map(Daemon::pid).collect();
-        for engine in all {
-            let is_meant = state.config(name).is_some() || engine.daemon.is_some();
-            if let Some(pid) = running.first().filter(|_| !is_meant) {
-                let why =
-                    format!("does not run: the {name} that runs is process {pid}, which reads another file");
-                checks.push(Check::skip("engine-hook", label(&engine), why));
-                continue;
-            }
-            checks.extend(one(&engine, setting, &state));
-            mounts.extend(own_mounts(&engine, setting));
+        let engines = engines(setting, &state, name);
+        let running = engines.iter().find_map(|engine| engine.daemon.as_ref()).map(Daemon::pid);
+        for engine in &engines {
+            checks.extend(one(engine, setting, &state, running));
+            mounts.extend(own_mounts(engine, setting));
         }
     }
     if checks.is_empty() {
@@ -89,19 +86,15 @@ fn look(setting: &Setting) -> Vec<Check> {
     checks
 }
 
-/// The engines of one name: the one that porthole was installed into, or whose configuration is the usual one, and those
-/// that run with another.
-fn engines(tree: &Tree, state: &State, name: EngineName, daemons: &[Daemon]) -> Vec<Engine> {
-    let mut found: Vec<_> = Engine::find(tree, name, state.config(name), None).into_iter().collect();
-    // Docker's own containerd is Docker's business.
-    let (dockers, others): (Vec<_>, Vec<_>) =
-        daemons.iter().cloned().partition(|daemon| daemon.engine == EngineName::Docker);
-    for daemon in others.iter().filter(|daemon| daemon.engine == name && !daemon.is_started_by(&dockers)) {
-        if !found.iter().any(|engine| daemon.reads(&engine.config)) {
-            found.extend(Engine::find(tree, name, Some(&daemon.config()), None));
+/// The engines of a name: those that run, that in the usual place, and where it was installed into.
+fn engines(setting: &Setting, state: &State, name: EngineName) -> Vec<Engine> {
+    let mut engines = Engine::all(&setting.tree, name, None, None);
+    for config in state.configs(name) {
+        if !engines.iter().any(|engine| engine.config == config) {
+            engines.extend(Engine::find(&setting.tree, name, Some(config), None));
         }
     }
-    found
+    engines
 }
 
 /// What follows from a mount namespace of an engine's own: it may see other files than those that were looked at here.
@@ -130,13 +123,21 @@ fn own_mounts(engine: &Engine, setting: &Setting) -> Option<Check> {
     Some(Check::of("engine-mounts", engine.name.as_str(), good, findings))
 }
 
-fn one(engine: &Engine, setting: &Setting, state: &State) -> Vec<Check> {
+fn one(engine: &Engine, setting: &Setting, state: &State, running: Option<i32>) -> Vec<Check> {
     let wiring = match engine.name {
         EngineName::Containerd => containerd::wiring(engine, &setting.tree),
         EngineName::Docker => docker::wiring(engine, &setting.tree),
         EngineName::CriO | EngineName::Podman => hooks_d::wiring(engine, &setting.tree),
     };
-    let installed = state.files.iter().any(|entry| entry.owner == Owner::Engine(engine.name));
+    let installed = state.files.iter().any(|entry| entry.is_of(engine));
+    if let Ok(wiring) = &wiring
+        && let Some(pid) = running
+        && (wiring.form.is_none() && !installed && engine.daemon.is_none())
+    {
+        let why =
+            format!("does not run: the {} that runs is process {pid}, which reads another file", engine.name);
+        return vec![Check::skip("engine-hook", label(engine), why)];
+    }
     let mut checks = vec![hook(engine, &wiring, installed)];
     let Ok(wiring) = wiring else { return checks };
     if engine.name == EngineName::Podman {
@@ -154,13 +155,12 @@ fn one(engine: &Engine, setting: &Setting, state: &State) -> Vec<Check> {
         written,
         answer: None,
         reads_again: engine.name == EngineName::Docker,
-        unit: engine.daemon.as_ref().and_then(Daemon::unit).unwrap_or(engine.name.daemon()).to_owned(),
     };
     // After an uninstallation too it goes on with what it has read before.
     let is_behind = engine.name == EngineName::CriO && facts.is_behind();
     if wiring.form.is_some() || is_behind {
         facts.answer = setting.is_root.then(|| ask(engine));
-        checks.push(loaded(engine.name, &facts));
+        checks.push(loaded(engine, &facts));
     }
     checks
 }
@@ -168,7 +168,7 @@ fn one(engine: &Engine, setting: &Setting, state: &State) -> Vec<Check> {
 /// Asks the running engine, for as long as there is patience with it.
 fn ask(engine: &Engine) -> Result<(), Problem> {
     let (sender, receiver) = channel();
-    let (name, engine) = (engine.name, engine.clone());
+    let (name, log, engine) = (engine.title(), service::log(engine), engine.clone());
     std::thread::spawn(move || {
         // Whether it was started since its configuration was changed is asked elsewhere.
         let answer = Tree::open(Path::new("/")).and_then(|tree| engine.check(&tree, SystemTime::UNIX_EPOCH));
@@ -179,26 +179,31 @@ fn ask(engine: &Engine) -> Result<(), Problem> {
         Err(Problem::new(
             Exit::Failed,
             format!("{name} gives no answer within {} s", PATIENCE.as_secs()),
-            format!("see what it logs, and restart it: `journalctl -u {}`", name.daemon()),
+            format!("{log}, and restart it"),
         ))
     })
 }
 
 fn label(engine: &Engine) -> String {
     let version = engine.version.map(|version| format!(" {version}")).unwrap_or_default();
-    let config = if is_usual(engine) { String::new() } else { format!(" ({})", engine.config.display()) };
+    let config =
+        if engine.has_default_config() { String::new() } else { format!(" ({})", engine.config.display()) };
     format!("{}{version}{config}", engine.name)
 }
 
-fn is_usual(engine: &Engine) -> bool {
-    engine.config == Path::new(engine.name.default_config())
+/// The command that installs for this engine.
+fn install(engine: &Engine) -> String {
+    let config = if engine.has_default_config() {
+        String::new()
+    } else {
+        format!(" --config {}", engine.config.display())
+    };
+    format!("`porthole install --engine {}{config}`", engine.name)
 }
 
 fn hook(engine: &Engine, wiring: &Result<Wiring, String>, installed: bool) -> Check {
     let (name, subject) = ("engine-hook", label(engine));
-    let config =
-        if is_usual(engine) { String::new() } else { format!(" --config {}", engine.config.display()) };
-    let install = format!("`porthole install --engine {}{config}`", engine.name);
+    let install = install(engine);
     let wiring = match wiring {
         Ok(wiring) => wiring,
         Err(cause) => {
@@ -209,7 +214,27 @@ fn hook(engine: &Engine, wiring: &Result<Wiring, String>, installed: bool) -> Ch
         return Check::skip(name, subject, why);
     }
     let mut findings = Vec::new();
+    let reconciled = "`porthole reconcile` registers them, at boot and now and then";
     match wiring.form {
+        None if wiring.waits.is_some() => findings.push(Finding::warn(
+            wiring.waits.clone().unwrap_or_default(),
+            format!("restart it, its containers live on: {}", service::advice(engine)),
+        )),
+        None if wiring.gaps.is_empty() && !wiring.left.is_empty() => {
+            findings.push(Finding::warn(format!("does not call the hook: {}", few(&wiring.left)), reconciled))
+        }
+        None if wiring.unasked.is_some() => findings.push(Finding::warn(
+            format!(
+                "cannot be asked what it reads: {}; its files, as far as they tell, do not call the hook",
+                wiring.unasked.clone().unwrap_or_default()
+            ),
+            match &engine.daemon {
+                Some(daemon) => {
+                    format!("see whether process {}, {}, is {}", daemon.pid(), daemon.line(), engine.name)
+                }
+                None => install,
+            },
+        )),
         None if installed => findings.push(Finding::fail(
             "porthole was installed for it, and its configuration does not call the hook any more",
             format!("{install} puts that back"),
@@ -228,6 +253,8 @@ fn hook(engine: &Engine, wiring: &Result<Wiring, String>, installed: bool) -> Ch
             format!("{}; but not: {}", wiring.how, few(&wiring.gaps)),
             format!("{install}, unless that is meant"),
         )),
+        Some(Form::Guard) if !wiring.left.is_empty() => findings
+            .push(Finding::warn(format!("{}; but not: {}", wiring.how, few(&wiring.left)), reconciled)),
         Some(Form::Guard) => {}
     }
     Check::of(name, subject, &wiring.how, findings)
@@ -243,8 +270,6 @@ struct Loaded {
     answer: Option<Result<(), Problem>>,
     /// It reads its configuration on a signal, so its start tells nothing.
     reads_again: bool,
-    /// What its service manager knows it by.
-    unit: String,
 }
 
 impl Loaded {
@@ -255,8 +280,8 @@ impl Loaded {
     }
 }
 
-fn loaded(engine: EngineName, facts: &Loaded) -> Check {
-    let (name, subject) = ("engine-loaded", engine.as_str());
+fn loaded(engine: &Engine, facts: &Loaded) -> Check {
+    let (name, subject) = ("engine-loaded", engine.title());
     let Some((pid, _)) = facts.daemon else {
         return Check::skip(name, subject, "does not run: it reads its configuration when it starts");
     };
@@ -265,7 +290,7 @@ fn loaded(engine: EngineName, facts: &Loaded) -> Check {
             name,
             subject,
             format!("process {pid} was started before {} was changed", written.path.display()),
-            format!("restart it, its containers live on: `systemctl restart {}`", facts.unit),
+            format!("restart it, its containers live on: {}", service::advice(engine)),
         );
     }
     match &facts.answer {
@@ -333,6 +358,13 @@ mod tests {
         let verdict = |wiring, installed| hook(&engine(), &wiring, installed).verdict;
         assert_eq!(verdict(wiring(Some(Form::Guard), &[]), true), Verdict::Ok);
         assert_eq!(verdict(wiring(Some(Form::Guard), &["stage poststop"]), true), Verdict::Warn);
+        // What install leaves as it is, it would leave again.
+        for form in [None, Some(Form::Guard)] {
+            let left = Wiring { form, left: vec!["runtime kata".into()], ..Wiring::default() };
+            let check = hook(&engine(), &Ok(left), false);
+            assert_eq!(check.verdict, Verdict::Warn);
+            assert!(!check.remedy.unwrap().contains("install"));
+        }
         assert_eq!(verdict(wiring(Some(Form::Direct), &[]), true), Verdict::Warn);
         assert_eq!(verdict(wiring(None, &[]), false), Verdict::Warn);
         assert_eq!(verdict(wiring(None, &[]), true), Verdict::Fail);
@@ -352,10 +384,9 @@ mod tests {
             written: Some(Written { path: "/c".into(), at: now }),
             answer,
             reads_again,
-            unit: "containerd".to_owned(),
         };
         let (before, after) = (now - Duration::from_secs(9), now + Duration::from_secs(9));
-        let verdict = |facts| loaded(EngineName::Containerd, &facts).verdict;
+        let verdict = |facts| loaded(&engine(), &facts).verdict;
         assert_eq!(verdict(facts(before, false, Some(Ok(())))), Verdict::Warn);
         assert_eq!(verdict(facts(after, false, Some(Ok(())))), Verdict::Ok);
         assert_eq!(verdict(facts(after, false, None)), Verdict::Ok);

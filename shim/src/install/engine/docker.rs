@@ -21,6 +21,7 @@ use crate::install::apply::replace;
 use crate::install::edit::Edit;
 use crate::install::guard;
 use crate::install::plan::{Owner, Plan, Rank};
+use crate::install::recover::{Found, backup};
 use crate::install::state::{Entry, Kept, State};
 use crate::install::tree::{Content, Tree, failed};
 use crate::problem::Problem;
@@ -96,6 +97,31 @@ pub(super) fn install(engine: &Engine, context: &Context<'_>, plan: &mut Plan) -
         tell_of_older(tree, &now, daemon.as_ref(), plan)?;
     }
     Ok(())
+}
+
+/// Finds our runtime in the configuration, where no state tells of it.
+pub(in crate::install) fn recover(engine: &Engine, tree: &Tree, found: &mut Found) {
+    let path = &engine.config;
+    let edit = || -> Result<Option<ConfigEdit>, Problem> {
+        let now = Config::parse(tree.text(path)?.as_deref(), path)?;
+        let Some(guard) = now.guard()? else { return Ok(None) };
+        let before = match backup(tree, path) {
+            Some(text) => Config::parse(Some(&text), path)?.edit(true)?,
+            // The file without what is ours, as far as that can be told from it.
+            None => {
+                let text =
+                    now.edit(true)?.behind(guarded(&guard).as_deref()).undo(&now.clone().into_text())?;
+                let rest = Config::parse(text.as_deref(), path)?;
+                let edit = rest
+                    .edit(rest.value(&[])?.is_some_and(|all| all != serde_json::json!({"runtimes": {}})))?;
+                edit.behind(guarded(&guard).as_deref())
+            }
+        };
+        Ok(Some(before))
+    };
+    if let Ok(Some(edit)) = edit() {
+        found.edited(tree, engine, path.clone(), Edit::Docker(edit));
+    }
 }
 
 /// The configuration as the site has it, of a file that was changed by an earlier installation.

@@ -15,6 +15,7 @@ use crate::exit::Exit;
 use crate::install::binaries::is_volatile;
 use crate::install::edit::Edit;
 use crate::install::plan::{Change, Owner, Plan, Rank, Reload};
+use crate::install::recover::Found;
 use crate::install::tree::{Content, Tree};
 use crate::problem::Problem;
 use config::Hooks;
@@ -79,6 +80,22 @@ pub(super) fn install(engine: &Engine, context: &Context<'_>, plan: &mut Plan) -
     }
     note_others(tree, &hooks.dirs, plan);
     Ok(())
+}
+
+/// Finds our files in the directories that an engine reads, where no state tells of them.
+pub(in crate::install) fn recover(engine: &Engine, tree: &Tree, found: &mut Found) {
+    let owner = Owner::Engine(engine.name);
+    let Ok(hooks) = Hooks::of(engine, tree) else { return };
+    let files = hooks.dirs.iter().flat_map(|dir| STAGES.map(|stage| file(dir, stage)));
+    let drop_ins = hooks.drop_in(engine, Path::new(ETC)).0.parent().map(Path::to_owned).unwrap_or_default();
+    let names = tree.names(&drop_ins).into_iter().filter(|name| name.ends_with("-porthole.conf"));
+    for path in files.chain(names.map(|name| drop_ins.join(name))) {
+        let Some(content) = tree.read(&path).ok().flatten() else { continue };
+        let is_ours = |text: &str| runs_ours(text) || text.starts_with(config::HEAD);
+        if content.as_text().is_some_and(is_ours) {
+            found.own(path, Rank::Config, owner, Some(&engine.config), &content);
+        }
+    }
 }
 
 /// The file of a stage.

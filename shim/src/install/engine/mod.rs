@@ -5,7 +5,7 @@ pub(crate) mod docker;
 pub(crate) mod hooks_d;
 
 use super::edit::Edit;
-use super::plan::{Owner, Plan, Reload};
+use super::plan::{Owner, Pending, Plan, Reload};
 use super::state::{Entry, State};
 use super::tree::{Content, Tree};
 use super::{Method, Programs};
@@ -36,6 +36,8 @@ pub(crate) struct Context<'a> {
     pub(crate) state: &'a State,
     pub(crate) programs: &'a Programs,
     pub(crate) method: Method,
+    /// The operator says which configuration is meant.
+    pub(crate) is_named: bool,
 }
 
 impl Engine {
@@ -60,8 +62,53 @@ impl Engine {
         Some(Self { name, version, program, config, daemon })
     }
 
+    /// All of an engine in the tree: those that run, each with its own configuration, and the one with the default
+    /// configuration. `config` names a single one.
+    pub(crate) fn all(
+        tree: &Tree,
+        name: EngineName,
+        config: Option<&Path>,
+        version: Option<Version>,
+    ) -> Vec<Self> {
+        let mut found: Vec<_> = Self::find(tree, name, config, version).into_iter().collect();
+        if config.is_some() || !tree.is_live() || !matches!(name, EngineName::Containerd | EngineName::CriO) {
+            return found;
+        }
+        // Docker starts a containerd of its own, which runs no pods.
+        let of_docker: Vec<_> = daemon::of(EngineName::Docker).iter().map(Daemon::pid).collect();
+        for daemon in daemon::of(name) {
+            let config = daemon.config();
+            let is_known = found.iter().any(|engine| daemon.reads(&engine.config));
+            if !is_known && !daemon.parent().is_some_and(|parent| of_docker.contains(&parent)) {
+                found.extend(Self::find(tree, name, Some(&config), version));
+            }
+        }
+        found
+    }
+
+    /// Whether its configuration is in the usual place.
+    pub(crate) fn has_default_config(&self) -> bool {
+        self.config == Path::new(self.name.default_config())
+    }
+
+    /// Its name, and where its configuration is if that is not in the usual place.
+    pub(crate) fn title(&self) -> String {
+        if self.has_default_config() {
+            self.name.to_string()
+        } else {
+            format!("{} ({})", self.name, self.config.display())
+        }
+    }
+
     /// Adds what this engine needs to the plan.
-    pub(crate) fn install(&self, context: &Context<'_>, plan: &mut Plan) -> Result<(), Problem> {
+    pub(crate) fn plan(&self, context: &Context<'_>, plan: &mut Plan) -> Result<(), Problem> {
+        self.install(context, plan)?;
+        plan.claim(self);
+        self.plan_reload(context.tree, context.state, plan);
+        Ok(())
+    }
+
+    fn install(&self, context: &Context<'_>, plan: &mut Plan) -> Result<(), Problem> {
         match self.name {
             EngineName::Containerd => containerd::install(self, context, plan),
             EngineName::Docker => docker::install(self, context, plan),
@@ -81,9 +128,9 @@ impl Engine {
     /// Plans what it has to do after the changes of the plan, or after those of a run before that it has not read.
     pub(crate) fn plan_reload(&self, tree: &Tree, state: &State, plan: &mut Plan) {
         let reload = self.reload(tree, plan);
-        plan.reload(self.name, reload);
-        let planned =
-            plan.reloads.iter().any(|(name, reload)| *name == self.name && *reload != Reload::Nothing);
+        plan.reload(self, reload);
+        let is_planned = |pending: &Pending| pending.is_of(self) && pending.reload != Reload::Nothing;
+        let planned = plan.reloads.iter().any(is_planned);
         let behind = || match self.name {
             EngineName::Docker => docker::is_behind(self, tree).then_some(reload),
             EngineName::Containerd => containerd::is_behind(self, tree, state).then_some(reload),
@@ -91,8 +138,8 @@ impl Engine {
             EngineName::Podman => None,
         };
         if !planned && let Some(reload) = behind() {
-            plan.reloads.retain(|(name, _)| *name != self.name);
-            plan.reloads.push((self.name, reload));
+            plan.reloads.retain(|pending| !pending.is_of(self));
+            plan.reloads.push(Pending { engine: self.name, config: self.config.clone(), reload });
         }
     }
 
@@ -111,9 +158,24 @@ impl Engine {
     /// Whether the changed files say what they are meant to, asked before anything reads them.
     pub(crate) fn verify(&self, tree: &Tree, plan: &Plan) -> Result<(), Problem> {
         match self.name {
-            EngineName::Containerd => containerd::verify(self, tree, plan),
+            EngineName::Containerd => containerd::verify(self, tree, plan, false),
             EngineName::CriO | EngineName::Podman | EngineName::Docker => Ok(()),
         }
+    }
+
+    /// As [`Engine::verify`], of what another program has made of the files when it was restarted.
+    pub(crate) fn verify_started(&self, tree: &Tree, plan: &Plan) -> Result<(), Problem> {
+        match self.name {
+            EngineName::Containerd => containerd::verify(self, tree, plan, true),
+            EngineName::CriO | EngineName::Podman | EngineName::Docker => Ok(()),
+        }
+    }
+
+    /// containerd's own client: the one that came with its program, the one that the daemon would find, or the node's.
+    pub(super) fn ctr(&self, tree: &Tree) -> Option<PathBuf> {
+        let beside = self.program.as_deref().and_then(Path::parent).map(|dir| dir.join("ctr"));
+        let found = || self.daemon.as_ref()?.finds("ctr");
+        beside.filter(|ctr| tree.is_executable(ctr)).or_else(found).or_else(|| tree.program(&["ctr"]))
     }
 
     /// Whether there is somebody to wait for, who was started at `since` or later.

@@ -25,13 +25,6 @@ fn a_configuration_that_is_broken_is_refused_with_the_place(node: &Node, version
     refused(&install(&["--restart"]), &["config dump", "repair"]);
     unchanged(&before, "a value that cannot be");
 
-    // A file of before 1.2.
-    let old = sound.lines().filter(|line| !line.starts_with("version")).collect::<Vec<_>>().join("\n");
-    fs::write(CONFIG, old).unwrap();
-    let before = tree();
-    refused(&install(&["--restart"]), &["of version 1", "version = 2"]);
-    unchanged(&before, "a configuration of version 1");
-
     // Another file than the daemon reads.
     fs::write("/etc/containerd/other.toml", &sound).unwrap();
     fs::write(CONFIG, &sound).unwrap();
@@ -43,11 +36,16 @@ fn a_configuration_that_is_broken_is_refused_with_the_place(node: &Node, version
     containerd.restart();
     let before = tree();
     refused(
-        &install(&["--restart"]),
+        &install(&["--restart", "--config", CONFIG]),
         &["reads /etc/containerd/other.toml", "--config /etc/containerd/other.toml"],
     );
     unchanged(&before, "another configuration");
-    install(&["--config", "/etc/containerd/other.toml", "--restart"]).expect_success();
+    let outcome = install(&["--restart"]);
+    let said = outcome.expect_success();
+    assert!(
+        said.contains(&format!("reads /etc/containerd/other.toml, not {CONFIG}: {CONFIG} is left")),
+        "{said}"
+    );
     assert_eq!(config(), sound);
     assert!(fs::read_to_string("/etc/containerd/other.toml").unwrap().contains("base_runtime_spec"));
     super::uninstall(&["--engine", "containerd", "--config", "/etc/containerd/other.toml", "--restart"])

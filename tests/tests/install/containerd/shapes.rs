@@ -8,7 +8,7 @@ use porthole_tests::engine::{Containerd, PodOptions};
 use porthole_tests::{Node, tools};
 
 use super::{
-    SPEC, config, install, major, on_old_and_new, on_versions, pinned, refused, site_config, tree, unchanged,
+    SPEC, config, install, major, on_old_and_new, on_versions, pinned, site_config, tree, unchanged,
     uninstall,
 };
 
@@ -77,26 +77,65 @@ fn a_directory_of_drop_ins_is_used_where_they_add_to_each_other(node: &Node, ver
     let pod = containerd.run_pod("shop", "web-0", &PodOptions::default());
     pinned(node, &pod);
     containerd.remove_pod(&pod);
-    // A later file of the site's takes it away: that is noticed before containerd is restarted.
     uninstall(&[]).expect_success();
     unchanged(&before, "uninstall");
+    tools::reconcile();
+}
+
+fn a_drop_in_has_a_name_behind_those_that_would_take_it_back(node: &Node, version: &str) {
+    let imports = "imports = [\"/etc/containerd/conf.d/*.toml\"]\n";
+    let text = format!("{imports}{}", site_config(major(version)));
+    let containerd = Containerd::configured(node, version, Some(&text));
+    containerd.stop();
     fs::create_dir("/etc/containerd/conf.d").unwrap();
-    fs::write(
-        "/etc/containerd/conf.d/99-site.toml",
-        "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]\nbase_runtime_spec = ''\ncni_max_conf_num = 2\n",
-    )
-    .unwrap();
-    fs::write(
-        "/etc/containerd/conf.d/99-z.toml",
-        "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]\nBinaryName = '/usr/sbin/runc'\n",
-    )
-    .unwrap();
-    let before = tree();
-    refused(
-        &install(&["--method", "runtime"]),
-        &["would not read", "config dump", "everything is as it was"],
+    let runtime = "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes";
+    let clear = format!(
+        "{runtime}.runc]\nbase_runtime_spec = ''\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]\nBinaryName = ''\n"
     );
-    unchanged(&before, "a later drop-in");
+    let gpu = format!("{runtime}.gpu]\nruntime_type = 'io.containerd.runc.v2'\nbase_runtime_spec = ''\n");
+    for (site, ours) in [
+        ("gpu.toml", "zz-porthole.toml"),
+        ("99-site.toml", "zz-porthole.toml"),
+        ("10-site.toml", "99-porthole.toml"),
+        ("zzz.toml", "zzz~porthole.toml"),
+    ] {
+        let site = Path::new("/etc/containerd/conf.d").join(site);
+        let ours = Path::new("/etc/containerd/conf.d").join(ours);
+        fs::write(&site, if site.ends_with("gpu.toml") { &gpu } else { &clear }).unwrap();
+        let before = tree();
+        for method in ["base-spec", "runtime"] {
+            let outcome = install(&["--method", method]);
+            outcome.expect_success();
+            assert!(ours.exists(), "{outcome:?}");
+            assert!(install(&[]).expect_success().contains("nothing to change"));
+        }
+        uninstall(&[]).expect_success();
+        unchanged(&before, "uninstall");
+        fs::remove_file(site).unwrap();
+    }
+    // What a file has that is imported by its name, and last, is said there.
+    let site = "/etc/containerd/last.toml";
+    fs::write(
+        CONFIG,
+        text.replace(
+            imports,
+            "imports = [\"/etc/containerd/conf.d/*.toml\", \"/etc/containerd/last.toml\"]\n",
+        ),
+    )
+    .unwrap();
+    fs::write(site, &clear).unwrap();
+    containerd.service.call("start");
+    containerd.wait_ready();
+    let before = tree();
+    install(&["--restart"]).expect_success();
+    assert!(fs::read_to_string(site).unwrap().contains(SPEC));
+    containerd.wait_ready();
+    let pod = containerd.run_pod("shop", "web-0", &PodOptions::default());
+    pinned(node, &pod);
+    containerd.remove_pod(&pod);
+    uninstall(&["--restart"]).expect_success();
+    unchanged(&before, "uninstall");
+    containerd.wait_ready();
     tools::reconcile();
 }
 
@@ -139,7 +178,7 @@ on_old_and_new!(
 
 mod drop_ins {
     use super::*;
-    on_versions!(v2 "2": a_directory_of_drop_ins_is_used_where_they_add_to_each_other);
+    on_versions!(v2 "2": a_directory_of_drop_ins_is_used_where_they_add_to_each_other, a_drop_in_has_a_name_behind_those_that_would_take_it_back);
 }
 
 mod imports {

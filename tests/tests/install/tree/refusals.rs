@@ -35,18 +35,61 @@ fn a_state_that_is_not_understood_is_not_touched(node: &Node) {
     let good = tree.read("/var/lib/porthole/install.json");
     let foreign = good.replacen("\"schema\": 1", "\"schema\": 999", 1);
     assert_ne!(good, foreign);
-    for state in [&good[..good.len() / 2], "", "[]", "{}", &foreign, "\u{0}\u{ff}"] {
-        tree.write("/var/lib/porthole/install.json", state);
-        let before = tree.list();
-        for outcome in [tree.install(), tree.uninstall()] {
-            assert_eq!(outcome.status.code(), Some(1), "{state}: {outcome:?}");
-            assert!(
-                outcome.stderr.contains("install.json") && outcome.stderr.contains("porthole-backup"),
-                "{outcome:?}"
-            );
-        }
-        assert_eq!(tree.list(), before, "{state}");
+    tree.write("/var/lib/porthole/install.json", &foreign);
+    let before = tree.list();
+    for outcome in [tree.install(), tree.uninstall()] {
+        assert_eq!(outcome.status.code(), Some(1), "{outcome:?}");
+        assert!(
+            outcome.stderr.contains("install.json") && outcome.stderr.contains("schema 999"),
+            "{outcome:?}"
+        );
     }
+    assert_eq!(tree.list(), before);
+}
+
+fn a_state_that_is_none_is_kept_aside_and_made_anew_from_the_disk(node: &Node) {
+    for cut in 0..6 {
+        let tree = Tree::new(node);
+        let before = tree.read("/etc/docker/daemon.json");
+        tree.install().expect_success();
+        let good = tree.read("/var/lib/porthole/install.json");
+        let state = [&good[..good.len() / 2], "", "[]", "{}", "\u{0}\u{ff}", "gone"][cut];
+        tree.write("/var/lib/porthole/install.json", state);
+        if state == "gone" {
+            fs::remove_file(tree.at("/var/lib/porthole/install.json")).unwrap();
+        }
+        let installed = tree.read("/etc/docker/daemon.json");
+        if cut % 2 == 0 {
+            tree.install().expect_success();
+            assert_eq!(tree.read("/etc/docker/daemon.json"), installed, "{state}");
+        }
+        if state != "gone" {
+            let kept = tree.at("/var/lib/porthole/install.json.unreadable");
+            if cut % 2 == 0 {
+                assert_eq!(fs::read_to_string(kept).unwrap(), state);
+            }
+        }
+        tree.uninstall().expect_success();
+        assert_eq!(tree.read("/etc/docker/daemon.json"), before, "{state}");
+        assert!(!tree.at("/etc/porthole").exists(), "{state}");
+        assert!(!tree.at("/usr/share/containers/oci/hooks.d/porthole-poststop.json").exists(), "{state}");
+        assert!(!tree.at("/etc/systemd/system/porthole-reconcile.timer").exists(), "{state}");
+    }
+}
+
+fn of_two_engines_one_that_is_refused_keeps_its_files_and_the_other_gets_its_own(node: &Node) {
+    let tree = Tree::new(node);
+    tree.write("/etc/docker/daemon.json", "{\n  \"a\": 1,\n}\n");
+    let outcome = tree.install();
+    assert_eq!(outcome.status.code(), Some(1), "{outcome:?}");
+    assert!(
+        outcome.stderr.contains("daemon.json: line 3 column 1") || outcome.stderr.contains("line 3 column 1"),
+        "{outcome:?}"
+    );
+    assert!(tree.at("/usr/share/containers/oci/hooks.d/porthole-poststop.json").exists(), "{outcome:?}");
+    assert_eq!(tree.read("/etc/docker/daemon.json"), "{\n  \"a\": 1,\n}\n");
+    assert!(!tree.at("/etc/porthole").exists(), "{outcome:?}");
+    tree.uninstall().expect_success();
 }
 
 fn what_is_no_configuration_is_refused_with_the_reason(node: &Node) {
@@ -185,6 +228,8 @@ fn a_tree_without_engines_is_an_error(node: &Node) {
 on_a_node!(requires(root):
     a_tree_that_cannot_be_written_is_left_alone,
     a_state_that_is_not_understood_is_not_touched,
+    a_state_that_is_none_is_kept_aside_and_made_anew_from_the_disk,
+    of_two_engines_one_that_is_refused_keeps_its_files_and_the_other_gets_its_own,
     what_is_no_configuration_is_refused_with_the_reason,
     options_that_the_file_would_contradict_are_refused,
     a_shim_as_the_default_is_left_as_it_is,

@@ -83,7 +83,9 @@ impl Tree {
     /// An install that is refused changes nothing; returns what it said.
     pub(super) fn refuses(&self) -> String {
         let before = self.list();
-        let outcome = self.install();
+        let mut command = Command::new(tools::binary("porthole"));
+        command.args(["install", "--engine", "docker=26.1", "--root"]).arg(&self.root).stdin(Stdio::null());
+        let outcome = tools::run(command);
         assert_eq!(outcome.status.code(), Some(1), "{outcome:?}");
         assert_eq!(self.list(), before, "{outcome:?}");
         outcome.stderr

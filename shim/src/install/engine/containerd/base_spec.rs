@@ -11,16 +11,22 @@ use std::path::Path;
 
 /// Ours, where a runtime has none of the site's.
 pub(super) const PATH: &str = "/etc/porthole/containerd/base-spec.json";
+/// Where all of ours are.
+pub(super) const DIRECTORY: &str = "/etc/porthole/containerd";
 
 /// What containerd takes out of its presets only where there is no base spec: written into one, they would be every
 /// container's, a thousand open files at most among them.
 const PRESETS: [[&str; 2]; 3] =
     [["process", "rlimits"], ["process", "apparmorProfile"], ["linux", "seccomp"]];
 
+/// Whether a spec is one of ours.
+pub(super) fn is_ours(path: &Path) -> bool {
+    path.starts_with(DIRECTORY)
+}
+
 /// The spec that the node's containerd would use without one, with our hooks.
 pub(super) fn make(tree: &Tree, engine: &Engine, hook: &HookPath) -> Result<String, Problem> {
-    let beside = engine.program.as_deref().and_then(Path::parent).map(|dir| dir.join("ctr"));
-    let ctr = beside.filter(|ctr| tree.is_executable(ctr)).or_else(|| tree.program(&["ctr"]));
+    let ctr = engine.ctr(tree);
     let cannot = |cause: String| {
         Problem::new(
             Exit::Failed,

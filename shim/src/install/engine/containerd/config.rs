@@ -12,12 +12,20 @@ use toml::{Table, Value};
 
 /// The shim whose containers take hooks as runc does.
 pub(crate) const RUNC_V2: &str = "io.containerd.runc.v2";
-/// The plugin of the CRI's runtimes: in files of version 2, and since.
-const PLUGINS: [&str; 2] = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.runtime"];
+/// Its predecessor, which 1.x has. It takes the same options.
+const RUNC_V1: &str = "io.containerd.runc.v1";
+/// The plugin of the CRI's runtimes: in files of version 1, 2, and since.
+const PLUGINS: [&str; 3] = ["cri", "io.containerd.grpc.v1.cri", "io.containerd.cri.v1.runtime"];
+/// Tables of a single runtime each, which 1.x has beside `runtimes`.
+const SINGLE: [&str; 2] = ["default_runtime", "untrusted_workload_runtime"];
 
 /// The name of the plugin in files of a version.
 pub(super) fn plugin(version: i64) -> &'static str {
-    if version < 3 { PLUGINS[0] } else { PLUGINS[1] }
+    match version {
+        ..2 => PLUGINS[0],
+        2 => PLUGINS[1],
+        _ => PLUGINS[2],
+    }
 }
 
 /// One file of the configuration.
@@ -36,7 +44,17 @@ impl File {
     /// Whether it has a table of the CRI plugin.
     pub(super) fn has_plugin(&self) -> bool {
         let plugins = self.table.get("plugins").and_then(Value::as_table);
-        plugins.is_some_and(|plugins| PLUGINS.iter().any(|name| plugins.contains_key(*name)))
+        plugins.is_some_and(|plugins| plugins.contains_key(plugin(self.version())))
+    }
+
+    /// Whether it names no plugin, of which versions have other names.
+    pub(super) fn is_the_same_in_every_version(&self) -> bool {
+        self.version() < 2 && !self.table.keys().any(|key| key.contains("plugins"))
+    }
+
+    /// The table of a runtime.
+    pub(super) fn runtime(&self, place: &[String]) -> Option<&Table> {
+        place.iter().try_fold(cri(&self.table)?, |table, key| table.get(key)?.as_table())
     }
 
     /// The runtimes that it names.
@@ -51,28 +69,39 @@ impl File {
         imports.filter_map(Value::as_str).map(|path| dir.join(path))
     }
 
-    /// A directory of which it imports all files.
-    pub(super) fn drop_in_directory(&self) -> Option<PathBuf> {
+    /// The directories of which it imports all files.
+    pub(super) fn drop_in_directories(&self) -> impl Iterator<Item = PathBuf> {
         let is_all = |path: &PathBuf| path.file_name().is_some_and(|name| name == "*.toml" || name == "*");
-        let found = self
-            .imports()
-            .find(|path| is_all(path) && !path.to_string_lossy().trim_end_matches("*.toml").contains('*'))?;
-        found.parent().map(Path::to_owned)
+        let dirs = self.imports().filter(is_all).filter_map(|path| path.parent().map(Path::to_owned));
+        dirs.filter(|dir| !dir.to_string_lossy().contains(['*', '?', '[']))
     }
 }
 
 /// The files that containerd reads, in its order: the main one, what that imports, what these import. Of one that it could
 /// not read, why.
 pub(crate) fn each(tree: &Tree, main: &Path) -> Vec<(PathBuf, Result<File, Problem>)> {
+    walk(tree, main, None).into_iter().filter_map(|(path, file)| Some((path, file.transpose()?))).collect()
+}
+
+/// The paths of the files in its order, if there were one more.
+pub(super) fn order(tree: &Tree, main: &Path, more: Option<&Path>) -> Vec<PathBuf> {
+    let files = walk(tree, main, more).into_iter();
+    files
+        .filter(|(path, file)| !matches!(file, Ok(None)) || more == Some(path))
+        .map(|(path, _)| path)
+        .collect()
+}
+
+fn walk(tree: &Tree, main: &Path, more: Option<&Path>) -> Vec<(PathBuf, Result<Option<File>, Problem>)> {
     let mut files: Vec<(PathBuf, _)> = Vec::new();
     let mut pending = VecDeque::from([main.to_owned()]);
     while let Some(path) = pending.pop_front() {
         if files.iter().any(|(known, _)| *known == path) {
             continue;
         }
-        let Some(file) = read(tree, &path).transpose() else { continue };
-        for import in file.iter().flat_map(File::imports) {
-            pending.extend(expand(tree, &import));
+        let file = read(tree, &path);
+        for import in file.iter().flatten().flat_map(File::imports) {
+            pending.extend(expand(tree, &import, more));
         }
         files.push((path, file));
     }
@@ -91,7 +120,7 @@ pub(super) fn files(tree: &Tree, main: &Path) -> Result<Vec<File>, Problem> {
     each(tree, main).into_iter().map(|(_, file)| file).collect()
 }
 
-fn read(tree: &Tree, path: &Path) -> Result<Option<File>, Problem> {
+pub(super) fn read(tree: &Tree, path: &Path) -> Result<Option<File>, Problem> {
     let Some(text) = tree.text(path)? else { return Ok(None) };
     let broken = |cause: String| {
         Problem::new(
@@ -105,8 +134,8 @@ fn read(tree: &Tree, path: &Path) -> Result<Option<File>, Problem> {
     Ok(Some(File { path: path.to_owned(), table }))
 }
 
-/// The files that a pattern names, of which only the last component may have `*` in it.
-fn expand(tree: &Tree, pattern: &Path) -> Vec<PathBuf> {
+/// The files that a pattern names, of which only the last component may have `*` in it, and one more.
+fn expand(tree: &Tree, pattern: &Path, more: Option<&Path>) -> Vec<PathBuf> {
     let (Some(dir), Some(name)) = (pattern.parent(), pattern.file_name().and_then(|name| name.to_str()))
     else {
         return Vec::new();
@@ -114,7 +143,15 @@ fn expand(tree: &Tree, pattern: &Path) -> Vec<PathBuf> {
     if !name.contains('*') {
         return vec![pattern.to_owned()];
     }
-    tree.names(dir).into_iter().filter(|file| matches(name, file)).map(|file| dir.join(file)).collect()
+    let mut names = tree.names(dir);
+    names.extend(
+        more.filter(|more| more.parent() == Some(dir))
+            .and_then(|more| more.file_name()?.to_str())
+            .map(str::to_owned),
+    );
+    names.sort();
+    names.dedup();
+    names.into_iter().filter(|file| matches(name, file)).map(|file| dir.join(file)).collect()
 }
 
 fn matches(pattern: &str, name: &str) -> bool {
@@ -133,6 +170,15 @@ pub(crate) struct Runtime {
     pub(crate) kind: String,
     pub(crate) base_spec: Option<PathBuf>,
     pub(crate) binary: Option<String>,
+    /// Its table, in the one of the CRI's containerd.
+    pub(super) place: Vec<String>,
+}
+
+impl Runtime {
+    /// Whether its containers take hooks, and `BinaryName`, as those of runc do.
+    pub(crate) fn is_runc(&self) -> bool {
+        [RUNC_V2, RUNC_V1].contains(&self.kind.as_str())
+    }
 }
 
 /// The configuration that comes of all files and of what containerd presets.
@@ -154,7 +200,7 @@ impl Effective {
     }
 
     /// With what the daemon was told on its command line, which beats its files.
-    fn told(mut self, engine: &Engine) -> Self {
+    pub(super) fn told(mut self, engine: &Engine) -> Self {
         let Some(daemon) = &engine.daemon else { return self };
         let text = |path: PathBuf| Value::String(path.to_string_lossy().into_owned());
         for (key, names) in [("state", ["--state", "-state"]), ("root", ["--root", "-root"])] {
@@ -173,7 +219,7 @@ impl Effective {
 
     /// Asks the tree's containerd. Nothing where it cannot be run, and why.
     pub(super) fn ask(tree: &Tree, engine: &Engine) -> Result<Result<Self, String>, Problem> {
-        let Some(program) = &engine.program else { return Ok(Err("it is not there".to_owned())) };
+        let Some(program) = &engine.program else { return Ok(Err("its program is not there".to_owned())) };
         // What 1.x says without a file is its presets; asked to dump them, it wants the file.
         let exists = tree.read(&engine.config)?.is_some();
         let is_old = engine.version.is_some_and(|version| version.major < 2);
@@ -191,14 +237,14 @@ impl Effective {
                 ));
             }
         };
-        let table = toml::from_str(&answer).map_err(|e| {
-            Problem::failed(format!(
-                "`{} {}`: its answer is no TOML: {}",
-                program.display(),
-                args.join(" "),
-                e.message()
-            ))
-        })?;
+        let said = || format!("`{} {}`", program.display(), args.join(" "));
+        let table: Table = match toml::from_str(&answer) {
+            Ok(table) => table,
+            Err(e) => return Ok(Err(format!("{}: its answer is no TOML: {}", said(), e.message()))),
+        };
+        if !table.contains_key("version") {
+            return Ok(Err(format!("{}: its answer is no configuration", said())));
+        }
         Ok(Ok(Self(table).told(engine)))
     }
 
@@ -278,10 +324,19 @@ impl Effective {
     }
 
     /// The table of a runtime.
-    pub(super) fn runtime_mut(&mut self, name: &str) -> Option<&mut Table> {
+    pub(super) fn runtime_mut(&mut self, place: &[String]) -> Option<&mut Table> {
         let plugins = self.0.get_mut("plugins")?.as_table_mut()?;
         let plugin = PLUGINS.iter().rev().find(|plugin| plugins.contains_key(**plugin))?;
-        plugins.get_mut(*plugin)?.get_mut("containerd")?.get_mut("runtimes")?.get_mut(name)?.as_table_mut()
+        let table = plugins.get_mut(*plugin)?.get_mut("containerd")?;
+        place.iter().try_fold(table, |table, key| table.get_mut(key))?.as_table_mut()
+    }
+
+    /// What a runtime's table says, as far as that is something.
+    pub(super) fn presets(&self, place: &[String]) -> Option<Table> {
+        let mut table =
+            place.iter().try_fold(cri(&self.0)?, |table, key| table.get(key)?.as_table())?.clone();
+        super::verify::drop_empty(&mut table);
+        Some(table)
     }
 }
 
@@ -295,10 +350,17 @@ fn named(table: &Table) -> Vec<Runtime> {
     let text = |table: &Value, key: &str| {
         table.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
     };
-    let all = cri(table).and_then(|table| table.get("runtimes")?.as_table()).into_iter().flatten();
+    let cri = cri(table);
+    let all = cri.and_then(|table| table.get("runtimes")?.as_table()).into_iter().flatten();
+    let all = all.map(|(name, table)| (name.as_str(), table, vec!["runtimes".to_owned(), name.clone()]));
+    // Their tables are always there; one without a type stands for nothing.
+    let single = SINGLE.into_iter().filter_map(|name| Some((name, cri?.get(name)?, vec![name.to_owned()])));
+    let single = single.filter(|(_, table, _)| text(table, "runtime_type").is_some());
     let mut found: Vec<_> = all
-        .map(|(name, table)| Runtime {
-            name: name.clone(),
+        .chain(single)
+        .map(|(name, table, place)| Runtime {
+            name: name.to_owned(),
+            place,
             kind: text(table, "runtime_type").unwrap_or_default(),
             base_spec: text(table, "base_runtime_spec").map(PathBuf::from),
             binary: table.get("options").and_then(|options| text(options, "BinaryName")),

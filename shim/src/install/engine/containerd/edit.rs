@@ -3,6 +3,7 @@
 
 use super::text::{Malformed, Text, quoted};
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
 /// The changes in one file, in the order in which they were made.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,12 +15,12 @@ pub(crate) struct ConfigEdit {
     sets: Vec<Set>,
 }
 
-/// A key that was set to a string.
+/// A key that was set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Set {
     table: Vec<String>,
     key: String,
-    value: String,
+    value: Json,
     /// What it was before us, as it was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     before: Option<String>,
@@ -35,13 +36,80 @@ struct Set {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
     pub(super) table: Vec<String>,
-    pub(super) key: &'static str,
-    pub(super) value: String,
+    pub(super) key: String,
+    pub(super) value: Json,
     /// As [`Set::needed`].
     pub(super) needed: bool,
 }
 
+/// A value as TOML has it; none of a table, which is no single key.
+pub(super) fn toml(value: &Json) -> Option<String> {
+    match value {
+        Json::String(text) => Some(quoted(text)),
+        Json::Bool(_) | Json::Number(_) => Some(value.to_string()),
+        Json::Array(values) => {
+            let values: Option<Vec<_>> = values.iter().map(toml).collect();
+            Some(format!("[{}]", values?.join(", ")))
+        }
+        Json::Null | Json::Object(_) => None,
+    }
+}
+
+/// The line that a file of ours begins with.
+pub(super) const HEAD: &str = "# Written by `porthole install`, taken back by `porthole uninstall`.";
+
 impl ConfigEdit {
+    /// What is ours in a text that nothing else is known of: keys that name something of ours, where `before` is the
+    /// text as it was, if that is known.
+    pub(super) fn found(
+        text: &str,
+        before: Option<&str>,
+        is_ours: impl Fn(&str) -> bool,
+    ) -> Result<Self, Malformed> {
+        let (text, before) = (Text::parse(text)?, before.map(Text::parse).transpose()?);
+        let new_file = before.is_none() && text.as_str().starts_with(HEAD);
+        let mut sets = Vec::new();
+        for (table, key, value) in text.strings() {
+            if !is_ours(&value) {
+                continue;
+            }
+            let old = before.as_ref().and_then(|before| before.raw(&table, &key)).map(str::to_owned);
+            let is_made = |path: &[String]| match &before {
+                Some(before) => before.get(path).is_none(),
+                None => new_file,
+            };
+            let made =
+                (1..=table.len()).map(|depth| table[..depth].to_vec()).filter(|path| is_made(path)).collect();
+            sets.push(Set { table, key, value: Json::String(value), before: old, made, needed: false });
+        }
+        // In a file of ours every other key is what these need.
+        let needed = text
+            .strings()
+            .into_iter()
+            .filter(|(table, _, value)| new_file && !table.is_empty() && !is_ours(value));
+        let needed: Vec<_> = needed
+            .map(|(table, key, value)| Set {
+                table,
+                key,
+                value: Json::String(value),
+                before: None,
+                made: Vec::new(),
+                needed: true,
+            })
+            .collect();
+        Ok(Self { new_file, sets: needed.into_iter().chain(sets).collect() })
+    }
+
+    /// The strings that it has set.
+    pub(super) fn values(&self) -> impl Iterator<Item = &str> {
+        self.sets.iter().filter_map(|set| set.value.as_str())
+    }
+
+    /// Whether it has set nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.sets.is_empty()
+    }
+
     /// Sets what is wanted in `text`; `version` is that of a file that is new.
     pub(super) fn make(
         text: Option<&str>,
@@ -49,20 +117,17 @@ impl ConfigEdit {
         wanted: &[Wanted],
     ) -> Result<(String, Self), Malformed> {
         let mut edit = Self { new_file: text.is_none(), sets: Vec::new() };
-        let new = || {
-            format!(
-                "# Written by `porthole install`, taken back by `porthole uninstall`.\nversion = {version}\n"
-            )
-        };
+        let new = || format!("{HEAD}\nversion = {version}\n");
         let mut text = Text::parse(&text.map_or_else(new, str::to_owned))?;
         for wanted in wanted {
             let Wanted { table, key, value, needed } = wanted;
-            if text.string(table, key) == Some(value) {
+            if text.json(table, key).as_ref() == Some(value) {
                 continue;
             }
+            let Some(written) = toml(value) else { continue };
             let before = text.raw(table, key).map(str::to_owned);
-            let made = text.set(table, key, &quoted(value))?;
-            let (table, key, value) = (table.clone(), (*key).to_owned(), value.clone());
+            let made = text.set(table, key, &written)?;
+            let (table, key, value) = (table.clone(), key.clone(), value.clone());
             edit.sets.push(Set { table, key, value, before, made, needed: *needed });
         }
         Ok((text.as_str().to_owned(), edit))
@@ -71,10 +136,16 @@ impl ConfigEdit {
     /// Whether exactly the wanted keys are set in `text`, by this edit.
     pub(super) fn stands(&self, text: &str, wanted: &[Wanted]) -> bool {
         let Ok(text) = Text::parse(text) else { return false };
-        let is_set = |wanted: &Wanted| text.string(&wanted.table, wanted.key) == Some(&wanted.value);
+        let is_set = |wanted: &Wanted| text.json(&wanted.table, &wanted.key).as_ref() == Some(&wanted.value);
         let is_wanted =
             |set: &Set| wanted.iter().any(|wanted| wanted.table == set.table && wanted.key == set.key);
         wanted.iter().all(is_set) && self.sets.iter().all(is_wanted)
+    }
+
+    /// How many keys of a table are there because others need them.
+    fn needed(&self, text: &Text, table: &[String]) -> usize {
+        let own = self.sets.iter().filter(|set| set.needed && set.table == table);
+        own.filter(|set| text.json(table, &set.key).as_ref() == Some(&set.value)).count()
     }
 
     /// Whether a key of this name is set.
@@ -94,10 +165,10 @@ impl ConfigEdit {
         let mut text = Text::parse(text)?;
         for set in self.sets.iter().rev() {
             // Somebody has set it to something else: it is theirs now.
-            if text.string(&set.table, &set.key) == Some(&set.value) {
+            if text.json(&set.table, &set.key).as_ref() == Some(&set.value) {
                 match &set.before {
                     Some(before) => text.restore(&set.table, &set.key, before)?,
-                    None if set.needed && text.length(&set.table) > 1 => {}
+                    None if set.needed && text.length(&set.table) > self.needed(&text, &set.table) => {}
                     None => text.remove(&set.table, &set.key)?,
                 }
             }
@@ -107,6 +178,7 @@ impl ConfigEdit {
                 }
             }
         }
+        // The version of a file without one goes, unless something else has come into it.
         let is_ours = self.new_file && text.length(&[]) <= 1 && text.get(&["version".to_owned()]).is_some();
         Ok((!is_ours).then(|| text.as_str().to_owned()))
     }

@@ -2,11 +2,11 @@
 //! a guard.
 
 use super::config::Effective;
-use crate::engines::command_line;
 use crate::exit::Exit;
 use crate::install::engine::{Engine, EngineName};
 use crate::install::guard;
 use crate::install::run;
+use crate::install::service;
 use crate::install::state::{Entry, State};
 use crate::install::tree::Tree;
 use crate::problem::Problem;
@@ -29,11 +29,7 @@ const PLUGINS: [(&str, &str); 3] = [
 /// Whether it answers, with its CRI plugin loaded, and was started at `since` or later.
 pub(super) fn check(engine: &Engine, tree: &Tree, since: SystemTime) -> Result<(), Problem> {
     let fail = |what: String| {
-        Problem::new(
-            Exit::Failed,
-            format!("containerd: {what}"),
-            "look at what it logs: `journalctl -u containerd`",
-        )
+        Problem::new(Exit::Failed, format!("{}: {what}", engine.title()), service::log(engine))
     };
     let Ok(effective) = Effective::ask(tree, engine)? else { return Ok(()) };
     let address = effective.address();
@@ -43,7 +39,8 @@ pub(super) fn check(engine: &Engine, tree: &Tree, since: SystemTime) -> Result<(
             "process {pid} was started before its configuration was changed, and not since"
         )));
     }
-    let ctr = tree.program(&["ctr"]).ok_or_else(|| fail("there is no `ctr` to ask it with".to_owned()))?;
+    // Without its client nothing more can be asked: k0s brings none.
+    let Some(ctr) = engine.ctr(tree) else { return Ok(()) };
     let address = address.display().to_string();
     let list = run::in_tree(tree, &ctr, &["--address", &address, "plugins", "ls"])
         .map_err(|failure| fail(format!("`ctr plugins ls`: {failure}")))?;
@@ -86,11 +83,9 @@ fn started(pid: u32) -> Option<SystemTime> {
     Process::open(i32::try_from(pid).ok()?).ok()?.started_at()
 }
 
-/// The configuration that the running containerd was told to read, where it was told another than `config`.
-pub(super) fn other_config(effective: &Effective, config: &Path) -> Option<PathBuf> {
-    let pid = daemon(&effective.address()).ok()?;
-    let line = bounded::file(format!("/proc/{pid}/cmdline"), bounded::LISTS).ok()?;
-    command_line::other_config(EngineName::Containerd, &command_line::words(&line), config)
+/// The process that listens where a containerd with this configuration would.
+pub(super) fn listener(effective: &Effective) -> Option<i32> {
+    i32::try_from(daemon(&effective.address()).ok()?).ok()
 }
 
 /// Why a guard has to stay: containerd, or a container, would still call it.
@@ -98,16 +93,21 @@ pub(super) fn still_needed(tree: &Tree, state: &State, entry: &Entry) -> Result<
     if !guard::is_guard(&entry.path) || !tree.is_live() {
         return Ok(None);
     }
-    let effective = Engine::find(tree, EngineName::Containerd, state.config(EngineName::Containerd), None)
-        .and_then(|engine| Effective::ask(tree, &engine).ok()?.ok())
-        .unwrap_or_else(|| Effective(toml::Table::new()));
+    let name = EngineName::Containerd;
+    let config = entry.config.as_deref().or_else(|| state.config(name));
+    let engine = Engine::find(tree, name, config, None);
+    let asked = engine.as_ref().and_then(|engine| Effective::ask(tree, engine).ok()?.ok());
+    let effective = asked.unwrap_or_else(|| {
+        let unknown = Effective(toml::Table::new());
+        engine.as_ref().map_or(unknown.clone(), |engine| unknown.told(engine))
+    });
     let count = containers(&effective.state(), &entry.path);
     if count > 0 {
         let s = if count == 1 { "container" } else { "containers" };
         return Ok(Some(format!("{count} {s} made with it still there; stopping one calls it")));
     }
     let behind = "containerd has not been restarted since its configuration was changed";
-    Ok(has_not_read(&effective, state).then(|| behind.to_owned()))
+    Ok(engine.filter(|engine| has_not_read(engine, &effective, state)).map(|_| behind.to_owned()))
 }
 
 /// Whether the running containerd was started before its configuration was changed last.
@@ -116,11 +116,11 @@ pub(super) fn is_behind(engine: &Engine, tree: &Tree, state: &State) -> bool {
         && Effective::ask(tree, engine)
             .ok()
             .and_then(Result::ok)
-            .is_some_and(|effective| has_not_read(&effective, state))
+            .is_some_and(|effective| has_not_read(engine, &effective, state))
 }
 
-fn has_not_read(effective: &Effective, state: &State) -> bool {
-    let Some(changed) = state.changed(EngineName::Containerd) else { return false };
+fn has_not_read(engine: &Engine, effective: &Effective, state: &State) -> bool {
+    let Some(changed) = state.changed(engine) else { return false };
     daemon(&effective.address()).is_ok_and(|pid| is_older(pid, changed))
 }
 

@@ -15,19 +15,29 @@ fn table(version: i64, more: &[&str]) -> Vec<String> {
 fn spec(version: i64, runtime: &str) -> Wanted {
     Wanted {
         table: table(version, &[runtime]),
-        key: "base_runtime_spec",
-        value: SPEC.to_owned(),
+        key: "base_runtime_spec".to_owned(),
+        value: SPEC.into(),
         needed: false,
     }
 }
 
 fn binary(version: i64, runtime: &str) -> Wanted {
     let value = format!("/etc/porthole/runtime/containerd-{runtime}");
-    Wanted { table: table(version, &[runtime, "options"]), key: "BinaryName", value, needed: false }
+    Wanted {
+        table: table(version, &[runtime, "options"]),
+        key: "BinaryName".to_owned(),
+        value: value.into(),
+        needed: false,
+    }
 }
 
 fn kind(version: i64, runtime: &str) -> Wanted {
-    Wanted { table: table(version, &[runtime]), key: "runtime_type", value: RUNC_V2.to_owned(), needed: true }
+    Wanted {
+        table: table(version, &[runtime]),
+        key: "runtime_type".to_owned(),
+        value: RUNC_V2.into(),
+        needed: true,
+    }
 }
 
 fn parse(text: &str) -> Table {
@@ -43,7 +53,7 @@ fn expected(text: &str, wanted: &[Wanted]) -> Table {
             let next = at.entry(key.clone()).or_insert_with(|| toml::Value::Table(Table::new()));
             at = next.as_table_mut().unwrap();
         }
-        at.insert(wanted.key.to_owned(), wanted.value.clone().into());
+        at.insert(wanted.key.clone(), toml::Value::try_from(wanted.value.clone()).unwrap());
     }
     all
 }
@@ -243,8 +253,13 @@ fn runtimes_and_the_default_one_are_found_in_both_versions_of_the_configuration(
              [plugins.'{plugin}'.containerd.runtimes.runc]\nbase_runtime_spec = '/b.json'\n\
              [plugins.'{plugin}'.containerd.runtimes.crun]\nbase_runtime_spec = ''\noptions.BinaryName = '/g'\n"
         )));
-        let named =
-            |name: &str| Runtime { name: name.into(), kind: String::new(), base_spec: None, binary: None };
+        let named = |name: &str| Runtime {
+            name: name.into(),
+            place: vec!["runtimes".into(), name.into()],
+            kind: String::new(),
+            base_spec: None,
+            binary: None,
+        };
         let crun = Runtime { binary: Some("/g".into()), ..named("crun") };
         let runc = Runtime { base_spec: Some("/b.json".into()), ..named("runc") };
         assert_eq!(effective.runtimes(), [crun, runc]);

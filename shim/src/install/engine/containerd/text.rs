@@ -75,6 +75,29 @@ impl Text {
         self.text.get(span)
     }
 
+    /// The value of a key.
+    pub(super) fn json(&self, table: &[String], key: &str) -> Option<serde_json::Value> {
+        let parsed: toml::Table = toml::from_str(&format!("value = {}", self.raw(table, key)?)).ok()?;
+        serde_json::to_value(parsed.get("value")?).ok()
+    }
+
+    /// Every key whose value is a string: its table, its name and the value.
+    pub(super) fn strings(&self) -> Vec<(Vec<String>, String, String)> {
+        fn look(table: &dyn TableLike, at: &[String], found: &mut Vec<(Vec<String>, String, String)>) {
+            for (key, item) in table.iter() {
+                if let Some(inner) = item.as_table_like() {
+                    let path: Vec<_> = at.iter().cloned().chain([key.to_owned()]).collect();
+                    look(inner, &path, found);
+                } else if let Some(value) = item.as_str() {
+                    found.push((at.to_vec(), key.to_owned(), value.to_owned()));
+                }
+            }
+        }
+        let mut found = Vec::new();
+        look(self.doc.as_table(), &[], &mut found);
+        found
+    }
+
     /// The string of a key.
     pub(super) fn string(&self, table: &[String], key: &str) -> Option<&str> {
         self.get(table)?.as_table_like()?.get(key)?.as_str()
@@ -119,6 +142,8 @@ impl Text {
                 let indent = self.indent(like).to_owned();
                 self.line_after(end, &format!("{indent}{key} = {value}"))
             }
+            // Before the first header every key is one of the root's.
+            Form::Header if missing.is_empty() => (0, format!("{key} = {value}{}", self.newline())),
             // A table may be opened at any place once; at the end it is in nobody's way.
             Form::Header | Form::Implied => {
                 let names: Vec<_> = path.iter().map(|name| bare_or_quoted(name)).collect();

@@ -11,6 +11,10 @@ use toml::{Table, Value};
 /// What the configuration is to be once the plan is applied.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Expected {
+    /// The engine's main configuration.
+    pub(super) config: PathBuf,
+    /// Another program makes it of what was written, when that starts.
+    pub(super) is_deferred: bool,
     /// What it was.
     pub(super) before: Effective,
     pub(super) runtimes: Vec<Hooked>,
@@ -20,13 +24,14 @@ pub(crate) struct Expected {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Hooked {
     pub(super) name: String,
+    pub(super) place: Vec<String>,
     pub(super) base_spec: Option<PathBuf>,
     pub(super) binary: Option<String>,
 }
 
 impl Hooked {
     fn is(&self, runtime: &Runtime) -> bool {
-        runtime.name == self.name && runtime.base_spec == self.base_spec && runtime.binary == self.binary
+        runtime.place == self.place && runtime.base_spec == self.base_spec && runtime.binary == self.binary
     }
 }
 
@@ -59,7 +64,7 @@ pub(super) fn verify(engine: &Engine, tree: &Tree, expected: Option<&Expected>) 
 /// Without what is meant to change, and without what is as if it were not written.
 fn comparable(mut effective: Effective, expected: &Expected) -> Table {
     for hooked in &expected.runtimes {
-        if let Some(runtime) = effective.runtime_mut(&hooked.name) {
+        if let Some(runtime) = effective.runtime_mut(&hooked.place) {
             runtime.remove("base_runtime_spec");
             if let Some(Value::Table(options)) = runtime.get_mut("options") {
                 options.remove("BinaryName");
@@ -72,7 +77,7 @@ fn comparable(mut effective: Effective, expected: &Expected) -> Table {
     effective.0
 }
 
-fn drop_empty(table: &mut Table) {
+pub(super) fn drop_empty(table: &mut Table) {
     for (_, value) in table.iter_mut() {
         if let Value::Table(inner) = value {
             drop_empty(inner);

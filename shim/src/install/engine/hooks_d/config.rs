@@ -78,12 +78,13 @@ impl Hooks {
             .iter()
             .map(|dir| format!("  {},\n", toml_edit::Value::from(dir.to_string_lossy().as_ref())))
             .collect();
-        let text = format!(
-            "# Written by `porthole install`, removed by `porthole uninstall`.\n[{section}]\nhooks_dir = [\n{list}]\n"
-        );
+        let text = format!("{HEAD}\n[{section}]\nhooks_dir = [\n{list}]\n");
         (path, text)
     }
 }
+
+/// The first line of a drop-in of ours.
+pub(super) const HEAD: &str = "# Written by `porthole install`, removed by `porthole uninstall`.";
 
 /// The directories in a list; podman's may have an attribute among them.
 fn directories(value: &Value) -> Vec<PathBuf> {

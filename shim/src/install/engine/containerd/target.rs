@@ -1,0 +1,150 @@
+//! Where a change of containerd's configuration is written, so that it counts: nothing that is read later takes it
+//! back, and nothing that another program writes anew.
+
+use super::config::{self, Effective, File, Runtime};
+use super::generated::{Extension, Generated};
+use crate::exit::Exit;
+use crate::install::engine::Engine;
+use crate::install::tree::Tree;
+use crate::problem::Problem;
+use std::path::{Path, PathBuf};
+
+/// Names of our drop-in, in the order in which they are tried. Sites and other installers number theirs.
+const DROP_INS: [&str; 2] = ["99-porthole.toml", "zz-porthole.toml"];
+
+/// A file to write into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) path: PathBuf,
+    /// The version of its form.
+    pub(super) version: i64,
+    /// The file has no version, and nothing that another one would change.
+    pub(super) sets_version: bool,
+    /// The program that makes containerd's configuration of it when that starts. None where containerd reads it itself.
+    pub(super) writer: Option<String>,
+    /// The template that has to name the file, or to have it in it.
+    pub(super) template: Option<PathBuf>,
+}
+
+impl Target {
+    fn new(path: PathBuf, version: i64) -> Self {
+        Self { path, version, sets_version: false, writer: None, template: None }
+    }
+}
+
+/// The file to write into. `ours` tells what an installation has written.
+pub(super) fn choose(
+    tree: &Tree,
+    engine: &Engine,
+    files: &[File],
+    (major, effective): (u32, &Effective),
+    ours: &dyn Fn(&Path) -> bool,
+) -> Result<Target, Problem> {
+    let target = plain(tree, engine, files, (major, effective), ours)?;
+    let Some(generated) = Generated::of(tree, &target.path, target.version)? else { return Ok(target) };
+    let writer = Some(generated.writer.clone());
+    match &generated.extension {
+        Extension::Source(path) => {
+            let version = config::read(tree, path)?.map_or(target.version, |file| file.version());
+            Ok(Target { writer, ..Target::new(path.clone(), version) })
+        }
+        Extension::Directory(dir) if major >= 2 => {
+            Ok(Target { writer, ..Target::new(dir.join(last_name(tree, dir, ours)), target.version) })
+        }
+        Extension::Template(template) if major >= 2 => {
+            let name = if target.version < 3 { "config.toml.d" } else { "config-v3.toml.d" };
+            let path = engine.config.with_file_name(name).join(DROP_INS[0]);
+            Ok(Target { writer, template: Some(template.clone()), ..Target::new(path, target.version) })
+        }
+        Extension::Template(template) => Ok(Target { writer, template: Some(template.clone()), ..target }),
+        Extension::Directory(_) => Err(generated.refuse(
+            &target.path,
+            "containerd 1.x would take a file beside it for all of the CRI's settings",
+        )),
+        Extension::Nothing => Err(generated.refuse(&target.path, "no place is known for what a site adds")),
+    }
+}
+
+/// The file that containerd reads last of those that say what is meant.
+fn plain(
+    tree: &Tree,
+    engine: &Engine,
+    files: &[File],
+    (major, effective): (u32, &Effective),
+    ours: &dyn Fn(&Path) -> bool,
+) -> Result<Target, Problem> {
+    let Some(main) = files.first() else {
+        let version = if major < 2 { 2 } else { effective.version().unwrap_or(3) };
+        return Ok(Target::new(engine.config.clone(), version));
+    };
+    let newest = if major < 2 { 2 } else { 3 };
+    if main.version() < 2 && files.iter().all(File::is_the_same_in_every_version) {
+        return Ok(Target { sets_version: true, ..Target::new(main.path.clone(), newest) });
+    }
+    if major < 2 {
+        // There, the last file that has a table of the plugin replaces those before it.
+        let file = files.iter().rev().find(|file| file.has_plugin()).unwrap_or(main);
+        return Ok(Target::new(file.path.clone(), file.version()));
+    }
+    if main.version() < 2 {
+        return Err(Problem::new(
+            Exit::Failed,
+            format!(
+                "{}: is of version 1, of which containerd {major}.x takes nothing that it says of the CRI",
+                main.path.display()
+            ),
+            format!(
+                "`containerd --config {} config migrate` prints it in version 3: look at it, and put it in its place",
+                main.path.display()
+            ),
+        ));
+    }
+    let runtimes = effective.runtimes();
+    let says = |file: &File| runtimes.iter().any(|runtime| file.says(runtime)) && !ours(&file.path);
+    let others: Vec<&Path> = files.iter().filter(|file| says(file)).map(|file| file.path.as_path()).collect();
+    let wins = |place: &PathBuf| {
+        let order = config::order(tree, &engine.config, Some(place));
+        let Some(at) = order.iter().position(|path| path == place) else { return false };
+        order[at..].iter().all(|path| !others.contains(&path.as_path()))
+    };
+    let mut dirs: Vec<PathBuf> = Vec::new();
+    for dir in files.iter().flat_map(File::drop_in_directories) {
+        if !dirs.contains(&dir) {
+            dirs.push(dir);
+        }
+    }
+    let installed = files.iter().map(|file| file.path.clone()).filter(|path| ours(path));
+    let named = DROP_INS.iter().flat_map(|name| dirs.iter().map(move |dir| dir.join(name)));
+    let last = dirs.iter().rev().map(|dir| dir.join(last_name(tree, dir, ours)));
+    let is_in_dir = |path: &PathBuf| path.parent().is_some_and(|dir| dirs.iter().any(|known| known == dir));
+    let place = installed.filter(is_in_dir).chain(named).chain(last).find(wins);
+    if let Some(place) = place {
+        // Of another version than the main one it would replace the plugin's table.
+        return Ok(Target::new(place, main.version()));
+    }
+    // The one that has the last word.
+    let last = files.iter().rev().find(|file| says(file)).unwrap_or(main);
+    Ok(Target::new(last.path.clone(), last.version()))
+}
+
+/// A name behind every other in a directory.
+fn last_name(tree: &Tree, dir: &Path, ours: &dyn Fn(&Path) -> bool) -> String {
+    let names = tree.names(dir);
+    let last = names.iter().rfind(|name| name.ends_with(".toml") && !ours(&dir.join(name)));
+    let behind = |name: &&str| last.is_none_or(|last| *name > last.as_str());
+    match DROP_INS.iter().copied().find(behind) {
+        Some(name) => name.to_owned(),
+        // A tilde is behind the dot of the name's end.
+        None => format!("{}~porthole.toml", last.map_or("zz", |last| last.trim_end_matches(".toml"))),
+    }
+}
+
+impl File {
+    /// Whether it says for a runtime what an installation says.
+    fn says(&self, runtime: &Runtime) -> bool {
+        let Some(table) = self.runtime(&runtime.place) else { return false };
+        let options = table.get("options").and_then(toml::Value::as_table);
+        table.contains_key("base_runtime_spec")
+            || options.is_some_and(|options| options.contains_key("BinaryName"))
+    }
+}

@@ -1,0 +1,110 @@
+//! After the files are in place: each engine is asked what it would read, and told to read it. One that refuses gets its
+//! own files back, and the others keep theirs.
+
+use super::apply::Applied;
+use super::engine::Engine;
+use super::plan::Plan;
+use super::restart::{self, Told};
+use super::service::Service;
+use super::tree::Tree;
+use crate::problem::Problem;
+
+/// An engine that nothing was done for, and why.
+#[derive(Debug)]
+pub(super) struct Refused<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) problem: Problem,
+}
+
+/// A plan that was applied, and what has come of it so far.
+#[derive(Debug)]
+pub(super) struct Settling<'a, 'p> {
+    tree: &'a Tree,
+    plan: &'p Plan,
+    applied: Applied<'p>,
+    /// The engines that have not refused.
+    left: Vec<&'a Engine>,
+    refused: Vec<Refused<'a>>,
+    touched: Vec<Told<'a>>,
+}
+
+/// What has come of it in the end.
+#[derive(Debug, Default)]
+pub(super) struct Settled<'a> {
+    /// Those that answer, with the new configuration, and what has restarted them.
+    pub(super) ready: Vec<(&'a Engine, Option<Service>)>,
+    pub(super) refused: Vec<Refused<'a>>,
+}
+
+/// What undoes the whole plan: no engine is left, or what all engines need has failed.
+#[derive(Debug)]
+pub(super) struct Failure<'a, 'p> {
+    pub(super) applied: Applied<'p>,
+    /// The engines that were told.
+    pub(super) touched: Vec<Told<'a>>,
+    pub(super) problem: Problem,
+}
+
+impl<'a, 'p> Settling<'a, 'p> {
+    /// Asks each engine whether the files say what they are meant to, before anything reads them.
+    pub(super) fn verify(
+        tree: &'a Tree,
+        plan: &'p Plan,
+        engines: &'a [Engine],
+        applied: Applied<'p>,
+    ) -> Result<Self, Failure<'a, 'p>> {
+        let left = engines.iter().collect();
+        let mut settling = Self { tree, plan, applied, left, refused: Vec::new(), touched: Vec::new() };
+        for engine in engines {
+            if let Err(problem) = engine.verify(tree, plan) {
+                settling = settling.without(engine, None, problem)?;
+            }
+        }
+        Ok(settling)
+    }
+
+    /// Has the engines read it. `ready` are checked.
+    pub(super) fn reload(mut self, restart: bool) -> Result<Settled<'a>, Failure<'a, 'p>> {
+        let mut ready = Vec::new();
+        for engine in self.left.clone() {
+            match restart::one(self.tree, self.plan, engine, restart) {
+                (told, Ok(answers)) => {
+                    ready.extend(answers.then(|| (engine, told.service().cloned())));
+                    self.touched.push(told);
+                }
+                (told, Err(problem)) => self = self.without(engine, Some(told), problem)?,
+            }
+        }
+        match super::units::reload(self.tree, self.plan) {
+            Ok(()) => Ok(Settled { ready, refused: self.refused }),
+            Err(problem) => Err(self.fail(problem)),
+        }
+    }
+
+    /// Undoes everything.
+    pub(super) fn fail(self, problem: Problem) -> Failure<'a, 'p> {
+        Failure { applied: self.applied, touched: self.touched, problem }
+    }
+
+    /// Puts the files of an engine back; the last one takes everything with it.
+    fn without(
+        mut self,
+        engine: &'a Engine,
+        told: Option<Told<'a>>,
+        problem: Problem,
+    ) -> Result<Self, Failure<'a, 'p>> {
+        self.left.retain(|left| !std::ptr::eq(*left, engine));
+        if self.left.is_empty() {
+            self.touched.extend(told);
+            let mut problem = problem;
+            for Refused { engine, problem: other } in self.refused.drain(..) {
+                problem.message += &format!("; {}: {}", engine.title(), other.message);
+            }
+            return Err(self.fail(problem));
+        }
+        let problem = self.applied.revert_for(engine, problem);
+        let problem = restart::again(self.tree, told.as_slice(), problem);
+        self.refused.push(Refused { engine, problem });
+        Ok(self)
+    }
+}
