@@ -94,9 +94,9 @@ fn look(setting: &Setting) -> Vec<Check> {
 fn engines(tree: &Tree, state: &State, name: EngineName, daemons: &[Daemon]) -> Vec<Engine> {
     let mut found: Vec<_> = Engine::find(tree, name, state.config(name), None).into_iter().collect();
     // Docker's own containerd is Docker's business.
-    let (dockers, others): (Vec<_>, Vec<_>) =
-        daemons.iter().cloned().partition(|daemon| daemon.engine == EngineName::Docker);
-    for daemon in others.iter().filter(|daemon| daemon.engine == name && !daemon.is_started_by(&dockers)) {
+    let is_docker = |daemon: &&Daemon| daemon.engine == EngineName::Docker;
+    let dockers: Vec<_> = daemons.iter().filter(is_docker).cloned().collect();
+    for daemon in daemons.iter().filter(|daemon| daemon.engine == name && !daemon.is_started_by(&dockers)) {
         if !found.iter().any(|engine| daemon.reads(&engine.config)) {
             found.extend(Engine::find(tree, name, Some(&daemon.config()), None));
         }
