@@ -1,11 +1,5 @@
 //! What a daemon was told when it was started: the words of its command line, and the options among them.
 
-/// The words of `/proc/PID/cmdline` but the first, which is the daemon's own name.
-pub(crate) fn words(cmdline: &[u8]) -> Vec<String> {
-    let words = cmdline.split(|&byte| byte == 0).skip(1).filter(|word| !word.is_empty());
-    words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
-}
-
 /// The values of options on a command line: `--name VALUE`, `--name=VALUE`, `-n VALUE`, `-nVALUE`. Programs that take a
 /// long name behind one dash, as the names here show, do not take the last form: `-config-dir` is no `-c`.
 pub(crate) fn values<'w, 'n>(
@@ -28,6 +22,12 @@ pub(crate) fn values<'w, 'n>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The words of `/proc/PID/cmdline` but the first, which is the daemon's own name.
+    fn words(cmdline: &[u8]) -> Vec<String> {
+        let words = cmdline.split(|&byte| byte == 0).skip(1).filter(|word| !word.is_empty());
+        words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+    }
 
     #[test]
     fn an_option_is_not_taken_for_one_whose_name_begins_it() {

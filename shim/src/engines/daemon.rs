@@ -208,11 +208,6 @@ impl Daemon {
         self.unit.as_deref()
     }
 
-    /// Whether one of these has started it, as dockerd does where it finds no containerd.
-    pub(crate) fn is_started_by(&self, others: &[Self]) -> bool {
-        self.parent().is_some_and(|parent| others.iter().any(|other| other.pid() == parent))
-    }
-
     /// Its command line.
     pub(crate) fn line(&self) -> String {
         let line = self.line.join(" ");

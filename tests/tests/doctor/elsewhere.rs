@@ -124,7 +124,25 @@ fn what_is_no_container_of_an_engine_is_no_false_alarm(_node: &Node) {
     drop((fakes, hidden));
 }
 
+/// Its pid file tells nothing: the process does.
+fn a_dockerd_with_another_file_and_no_pid_file_is_found(_node: &Node) {
+    install();
+    let words = &["--pidfile", "/srv/docker.pid", "--config-file", "/srv/daemon.json"];
+    let dockerd = Fake { words, version: "Docker version 26.1.5", ..Fake::default() };
+    let dockerd = dockerd.start("/usr/bin/dockerd");
+    let outcome = porthole(&["install", "--engine", "docker", "--no-policy"]);
+    assert_eq!(outcome.status.code(), Some(1), "{outcome:?}");
+    assert!(outcome.stderr.contains("--config-file=/srv/daemon.json"), "{outcome:?}");
+    assert!(!Path::new("/etc/docker/daemon.json").exists());
+    let said = doctor_with(&[], &["engine-hook"]);
+    said.expect("warn", "engine-hook", "docker 26.1 (/srv/daemon.json)");
+    let remedy = said.check("engine-hook")["remedy"].as_str().unwrap();
+    assert_eq!(remedy, "`porthole install --engine docker --config /srv/daemon.json`");
+    dockerd.end();
+}
+
 on_a_node!(requires(root):
+    a_dockerd_with_another_file_and_no_pid_file_is_found,
     a_process_below_a_shim_or_conmon_runs_unregistered,
     what_is_no_container_of_an_engine_is_no_false_alarm,
 );

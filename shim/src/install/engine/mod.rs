@@ -71,7 +71,7 @@ impl Engine {
         version: Option<Version>,
     ) -> Vec<Self> {
         let mut found: Vec<_> = Self::find(tree, name, config, version).into_iter().collect();
-        if config.is_some() || !tree.is_live() || !matches!(name, EngineName::Containerd | EngineName::CriO) {
+        if config.is_some() || !tree.is_live() || !name.has_daemon() {
             return found;
         }
         // Docker starts a containerd of its own, which runs no pods.
