@@ -233,17 +233,21 @@ fn killed_while_a_member_joins(node: &Node) {
     let second = pod(node, 0).netns(&sandbox.netns_path());
     first.write();
     second.write();
-    let call = |stage: &str, bundle: &Bundle| HookRun::with_state(stage, &bundle.state(Some(sandbox.pid())));
-    call("createRuntime", &first).run().expect_success();
-    let steps = steps(call("createRuntime", &second));
-    call("poststop", &second).run().expect_success();
+    let call = |stage: &str, bundle: &Bundle, pid| HookRun::with_state(stage, &bundle.state(Some(pid)));
+    call("createRuntime", &first, sandbox.pid()).run().expect_success();
+    let member = sandbox_in(&sandbox.netns_path());
+    let steps = steps(call("createRuntime", &second, member.pid()));
+    member.end();
+    HookRun::with_state("poststop", &second.state(None)).run().expect_success();
     for step in &steps {
-        kill_at(call("createRuntime", &second), step);
+        let member = sandbox_in(&sandbox.netns_path());
+        kill_at(call("createRuntime", &second, member.pid()), step);
         a_record_implies_its_pin(node, step);
         tools::reconcile();
         is_consistent(node, &format!("killed at {}, reconciled", step.line));
         assert_eq!(node.pin("web-0"), Some(sandbox.netns()), "killed at {}", step.line);
-        call("poststop", &second).run().expect_success();
+        member.end();
+        HookRun::with_state("poststop", &second.state(None)).run().expect_success();
         assert_eq!(node.records(), std::slice::from_ref(&first.id));
     }
     let last = first.state(None);
@@ -311,9 +315,10 @@ fn killed_while_a_member_leaves(node: &Node) {
     let sandbox = Sandbox::start();
     let bundle = pod(node, 0).netns(engine.path());
     bundle.write();
-    let entered = sandbox_in(engine.path());
     let register = || {
-        HookRun::with_state("createRuntime", &bundle.state(Some(entered.pid()))).run().expect_success().len()
+        let entered = sandbox_in(engine.path());
+        HookRun::with_state("createRuntime", &bundle.state(Some(entered.pid()))).run().expect_success();
+        entered.end();
     };
     let release = || HookRun::with_state("poststop", &bundle.state(None));
     register();
@@ -328,7 +333,7 @@ fn killed_while_a_member_leaves(node: &Node) {
         assert_eq!(node.pin("web-0"), Some(engine.netns()), "killed at {}: the pod lives on", step.line);
         assert_eq!(node.records(), Vec::<String>::new());
     }
-    drop((entered, sandbox));
+    drop(sandbox);
     engine.remove();
     tools::reconcile();
     is_empty(node, "at the end");
@@ -342,7 +347,9 @@ fn killed_while_mending_what_a_kill_left(node: &Node) {
     let probe = Sandbox::start();
     // Not the first run of the node, which makes more calls.
     HookRun::with_state("createRuntime", &bundle.state(Some(probe.pid()))).run().expect_success();
+    probe.end();
     HookRun::with_state("poststop", &bundle.state(None)).run().expect_success();
+    let probe = Sandbox::start();
     let all = steps(HookRun::with_state("createRuntime", &bundle.state(Some(probe.pid()))));
     probe.end();
     HookRun::with_state("poststop", &bundle.state(None)).run().expect_success();

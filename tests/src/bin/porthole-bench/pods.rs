@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use porthole_tests::bundle::containerd_annotations;
 use porthole_tests::{Bundle, Netns, Node};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::measure::time;
 use crate::programs::{Programs, stdin};
@@ -27,6 +27,7 @@ pub struct Pod {
     pub ino: u64,
     creating: PathBuf,
     stopped: PathBuf,
+    record: PathBuf,
 }
 
 /// Pods that live until they are told to end.
@@ -114,6 +115,7 @@ impl Pod {
             ino: Netns::of(pid).expect("the pod lives").ino,
             creating: write("creating", Some(pid)),
             stopped: write("stopped", None),
+            record: node.run_dir().join(format!("containers/{}.json", bundle.id)),
             name,
             pid,
         }
@@ -129,8 +131,14 @@ impl Pod {
         time(programs.hook("poststart"), stdin(&self.creating))
     }
 
-    /// poststop: unpins.
+    /// poststop: unpins. The process goes on for the next turn, and nothing is released while that of the record lives: so
+    /// the record is made to tell of one that has ended.
     pub fn release(&self, programs: &Programs) -> Duration {
+        if let Ok(text) = fs::read(&self.record) {
+            let mut record: Value = serde_json::from_slice(&text).expect("a record is JSON");
+            record["pid_start"] = json!(1);
+            fs::write(&self.record, record.to_string()).expect("change the record");
+        }
         time(programs.hook("poststop"), stdin(&self.stopped))
     }
 
