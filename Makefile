@@ -47,11 +47,12 @@ build:
 	$(BUILDER) $(CARGO) rustc --release --package porthole --bin porthole -- -C relocation-model=static
 
 # Everything that can be tested here: format, lints, all tests on nodes of their own, ten seconds of every fuzz target.
-# Root runs the tests that the builder has built, and no cargo; they can write to nothing of the machine.
+# Root runs the tests that the builder has built, and no cargo; they can write to nothing of the machine. Where no
+# terminal shows how far it is, each test that passes is a line with its number.
 test: lint programs
 	@rm -f "$(WAIVED)"
-	$(AS_ROOT) "$(OUT)/debug/porthole-test-guard" "$$($(BUILDER) sh -c 'command -v cargo-nextest')" nextest run --profile $(NEXTEST_PROFILE) \
-		--binaries-metadata "$(TESTS)" --cargo-metadata "$(WORKSPACE)"
+	$(AS_ROOT) "$(OUT)/debug/porthole-test-guard" "$$($(BUILDER) sh -c 'command -v cargo-nextest')" nextest run \
+		--profile $(NEXTEST_PROFILE) $$([ -t 2 ] || echo --status-level pass) --binaries-metadata "$(TESTS)" --cargo-metadata "$(WORKSPACE)"
 	@cat "$(WAIVED)" 2>/dev/null || true
 	$(BUILDER) tests/fuzz/run 10
 
@@ -59,7 +60,7 @@ test: lint programs
 programs:
 	$(BUILDER) $(CARGO) build --workspace --bins
 	$(BUILDER) sh -c '$(CARGO) nextest list --workspace --list-type binaries-only --message-format json >"$$0" && \
-		$(CARGO) metadata --format-version 1 >"$$1"' "$(TESTS)" "$(WORKSPACE)"
+		$(CARGO) metadata --format-version 1 --filter-platform $(CARGO_BUILD_TARGET) >"$$1"' "$(TESTS)" "$(WORKSPACE)"
 
 lint:
 	$(BUILDER) $(CARGO) fmt --all --check

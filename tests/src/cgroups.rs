@@ -47,18 +47,28 @@ impl Cgroups {
     /// Removes what is left of tests that were killed: of those whose process, named first in the token, has gone.
     pub fn remove_orphans() {
         for dir in hierarchies().iter().flat_map(|hierarchy| subdirs(hierarchy)) {
-            let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let pid = name.strip_prefix(PREFIX).and_then(|token| token.split('-').next());
-            if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            if process_of(&dir).is_some_and(|process| !process.exists()) {
                 remove_tree(&dir);
             }
         }
+    }
+
+    /// Whether this is a node's directory, of a test that runs.
+    #[must_use]
+    pub fn in_use(dir: &Path) -> bool {
+        process_of(dir).is_some_and(|process| process.exists())
     }
 
     fn dirs(&self) -> Vec<PathBuf> {
         let name = format!("{PREFIX}{}", self.token);
         hierarchies().iter().map(|hierarchy| hierarchy.join(&name)).filter(|dir| dir.is_dir()).collect()
     }
+}
+
+/// The process of the test that a node's directory is named after.
+fn process_of(dir: &Path) -> Option<PathBuf> {
+    let token = dir.file_name()?.to_str()?.strip_prefix(PREFIX)?;
+    Some(Path::new("/proc").join(token.split('-').next()?))
 }
 
 /// The v2 hierarchy, and each of v1.

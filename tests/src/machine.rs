@@ -10,6 +10,7 @@ use std::{env, fs};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount_bind, mount_remount};
 
+use crate::cgroups::Cgroups;
 use crate::tools;
 
 /// Kernel interfaces, which namespaces and cgroups divide, and directories of which a node has its own. All tests have
@@ -80,7 +81,8 @@ fn unescaped(text: &str) -> PathBuf {
     OsString::from_vec(bytes).into()
 }
 
-/// Names that tests could leave where they can write: in `/run`, `/tmp`, `/dev/shm`, and cgroups.
+/// Names that tests could leave where they can write: in `/run`, `/tmp`, `/dev/shm`, and cgroups, but for those of a test
+/// that still runs.
 #[must_use]
 pub fn names() -> BTreeSet<PathBuf> {
     let mut names = BTreeSet::new();
@@ -94,7 +96,7 @@ pub fn names() -> BTreeSet<PathBuf> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         path.starts_with("/tmp") && !name.starts_with("porthole")
     };
-    names.retain(|path| !of_others(path));
+    names.retain(|path| !of_others(path) && !Cgroups::in_use(path));
     names
 }
 

@@ -147,15 +147,22 @@ fn below_sudo_the_callers_cargo_builds_and_leaves_no_file_of_roots(node: &Node) 
     ];
     for (sudo, args) in all {
         fs::write(LOG, "").unwrap();
-        make("/nowhere", sudo, args).expect_success();
+        let outcome = make("/nowhere", sudo, args);
+        assert_eq!(
+            args.contains(&"demo"),
+            outcome.expect_success().contains("\nbuilding porthole"),
+            "{outcome:?}"
+        );
         for call in calls(&BUILDS) {
             assert!(call.starts_with(&format!("{USER} /mnt/ann {MUSL} ")), "make {args:?}: {call}");
+            assert!(!call.contains("--quiet"), "{call}");
         }
         if !args.contains(&"test") {
             continue;
         }
         for call in calls(&[" nextest run "]) {
             assert!(call.starts_with("0 /root nextest ") && call.contains("--binaries-metadata"), "{call}");
+            assert!(call.contains("--status-level pass"), "there is no terminal here: {call}");
         }
     }
     let mut found = vec![Path::new(CHECKOUT).to_owned()];
@@ -178,10 +185,34 @@ fn in_a_checkout_that_the_caller_cannot_write_to_root_builds_with_the_callers_to
     }
 }
 
+fn a_crate_that_two_runs_of_cargo_compile_for_one_profile_is_counted(_: &Node) {
+    let unit = |out: &str, feature: &str| {
+        format!(
+            "     Running `rustc --crate-name x --edition=2021 /s/x/src/lib.rs --emit=dep-info,link --cfg {feature} --out-dir {out}/deps`\n"
+        )
+    };
+    let count = |runs: &[&[String]]| {
+        let log: String = runs.iter().map(|run| run.concat() + "    Finished `dev` profile\n").collect();
+        fs::write("/mnt/cargo.log", log).unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("lab/compiled-twice");
+        let mut command = Command::new(script);
+        command.arg("/mnt/cargo.log").stdin(Stdio::null());
+        let outcome = run(command);
+        (outcome.status.code().unwrap(), outcome.stdout)
+    };
+    let (debug, again) = (unit("/t/debug", "a"), unit("/t/debug", "b"));
+    let once = (0, "2 compiled, 0 more than once\n".to_owned());
+    assert_eq!(count(&[&[debug.clone(), again.clone()]]), once, "for two purposes of one run");
+    assert_eq!(count(&[&[debug.clone()], &[unit("/t/release", "a")]]), once);
+    let twice = "2 times: x /s/x/src/lib.rs, build in /t/debug\n2 compiled, 1 more than once\n".to_owned();
+    assert_eq!(count(&[&[debug], &[again]]), (1, twice));
+}
+
 on_a_node!(
     requires(root, ip, make, gcc):
     the_first_make_builds_for_the_target_that_it_adds,
     where_musl_cannot_be_had_everything_is_built_for_the_toolchains_own_target,
     below_sudo_the_callers_cargo_builds_and_leaves_no_file_of_roots,
     in_a_checkout_that_the_caller_cannot_write_to_root_builds_with_the_callers_toolchain,
+    a_crate_that_two_runs_of_cargo_compile_for_one_profile_is_counted,
 );

@@ -68,10 +68,10 @@ fn a_pod_that_is_left_is_noticed_and_goes_with_its_node() {
     fails(test_path!(), "containerd-shim", |node| {
         let containerd = Containerd::start(node, "1.7");
         let pod = containerd.run_pod("shop", "web-0", &PodOptions::default());
-        fs::write("/var/tmp/porthole-tests-pod", format!("{} {}", node.token(), pod.sandbox)).unwrap();
+        fs::write("/tmp/porthole-tests-pod", format!("{} {}", node.token(), pod.sandbox)).unwrap();
     });
-    let text = fs::read_to_string("/var/tmp/porthole-tests-pod").unwrap();
-    fs::remove_file("/var/tmp/porthole-tests-pod").unwrap();
+    let text = fs::read_to_string("/tmp/porthole-tests-pod").unwrap();
+    fs::remove_file("/tmp/porthole-tests-pod").unwrap();
     let (token, sandbox) = text.split_once(' ').unwrap();
     for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
         let dir = hierarchy.path().join(format!("porthole-tests-{token}"));
