@@ -52,7 +52,7 @@ impl<'a, 'p> Settling<'a, 'p> {
         plan: &'p Plan,
         engines: &'a [Engine],
         applied: Applied<'p>,
-    ) -> Result<Self, Failure<'a, 'p>> {
+    ) -> Result<Self, Box<Failure<'a, 'p>>> {
         let left = engines.iter().collect();
         let mut settling = Self { tree, plan, applied, left, refused: Vec::new(), touched: Vec::new() };
         for engine in engines {
@@ -64,7 +64,7 @@ impl<'a, 'p> Settling<'a, 'p> {
     }
 
     /// Has the engines read it. `ready` are checked.
-    pub(super) fn reload(mut self, restart: bool) -> Result<Settled<'a>, Failure<'a, 'p>> {
+    pub(super) fn reload(mut self, restart: bool) -> Result<Settled<'a>, Box<Failure<'a, 'p>>> {
         let mut ready = Vec::new();
         for engine in self.left.clone() {
             match restart::one(self.tree, self.plan, engine, restart) {
@@ -82,8 +82,8 @@ impl<'a, 'p> Settling<'a, 'p> {
     }
 
     /// Undoes everything.
-    pub(super) fn fail(self, problem: Problem) -> Failure<'a, 'p> {
-        Failure { applied: self.applied, touched: self.touched, problem }
+    pub(super) fn fail(self, problem: Problem) -> Box<Failure<'a, 'p>> {
+        Box::new(Failure { applied: self.applied, touched: self.touched, problem })
     }
 
     /// Puts the files of an engine back; the last one takes everything with it.
@@ -92,7 +92,7 @@ impl<'a, 'p> Settling<'a, 'p> {
         engine: &'a Engine,
         told: Option<Told<'a>>,
         problem: Problem,
-    ) -> Result<Self, Failure<'a, 'p>> {
+    ) -> Result<Self, Box<Failure<'a, 'p>>> {
         self.left.retain(|left| !std::ptr::eq(*left, engine));
         if self.left.is_empty() {
             self.touched.extend(told);
