@@ -83,6 +83,10 @@ pub(super) fn complete(
                 engines.extend(Engine::find(tree, name, Some(&config), None));
             }
         }
+        // An engine that was removed has left its files.
+        if !engines.iter().any(Engine::has_default_config) {
+            engines.push(Engine::absent(name));
+        }
         for engine in &engines {
             match name {
                 EngineName::Containerd => containerd::recover::recover(engine, tree, &mut found),

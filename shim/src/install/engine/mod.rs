@@ -86,6 +86,11 @@ impl Engine {
         found
     }
 
+    /// One that is not there, and may have left files in the usual places.
+    pub(crate) fn absent(name: EngineName) -> Self {
+        Self { name, version: None, program: None, config: name.default_config().into(), daemon: None }
+    }
+
     /// Whether its configuration is in the usual place.
     pub(crate) fn has_default_config(&self) -> bool {
         self.config == Path::new(self.name.default_config())

@@ -58,7 +58,10 @@ fn what_containerd_presets_for_a_runtime_stays_when_its_table_is_new(node: &Node
         );
         fs::write("/etc/containerd/config.d/registries.toml", mirrors).unwrap();
         let (before, said) = (tree(), read());
-        for method in ["base-spec", "runtime"] {
+        // The second method, which takes the first back, for two of them.
+        let methods =
+            if text.is_some_and(|text| text.contains("certs.d")) || text == Some("") { 2 } else { 1 };
+        for method in ["base-spec", "runtime"].into_iter().take(methods) {
             install(&["--method", method]).expect_success();
             let now = read();
             // A file that is new is read where presets were.
@@ -172,7 +175,7 @@ mod old {
 
 mod oldest {
     use super::*;
-    // With it, the CRI plugin of 1.7 does not come up.
+    // With it, containerd 1.7 does not become ready on a node like this.
     on_versions!(v1_6 "1.6": the_one_runtime_that_1_x_has_beside_the_others_is_hooked);
 }
 
