@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::{env, fs};
 
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount_bind, mount_remount};
@@ -62,9 +62,9 @@ pub fn mount_points() -> Vec<PathBuf> {
 
 /// The directory that cargo builds in, which it marks; else that of the programs.
 fn built() -> PathBuf {
-    let programs = env::current_exe().expect("path of this program");
+    let programs = tools::bin_dir();
     let marked = programs.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file());
-    marked.map_or_else(tools::bin_dir, Path::to_owned)
+    marked.unwrap_or(&programs).to_owned()
 }
 
 /// A path in mountinfo has spaces and others as octal numbers.

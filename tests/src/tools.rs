@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
@@ -73,11 +74,16 @@ fn read(file: &mut File) -> String {
 /// Where cargo put the binaries: the directory above that of the test program, or `PORTHOLE_BIN_DIR`.
 #[must_use]
 pub fn bin_dir() -> PathBuf {
-    if let Some(dir) = env::var_os("PORTHOLE_BIN_DIR") {
-        return dir.into();
-    }
-    let exe = env::current_exe().expect("path of the test program");
-    exe.parent().and_then(Path::parent).expect("a test program in target/…/deps").to_owned()
+    // Found before a node gets another root, where the kernel has no path of this program any more.
+    static FOUND: OnceLock<PathBuf> = OnceLock::new();
+    let find = || {
+        if let Some(dir) = env::var_os("PORTHOLE_BIN_DIR") {
+            return dir.into();
+        }
+        let exe = env::current_exe().expect("path of the test program");
+        exe.parent().and_then(Path::parent).expect("a test program in target/…/deps").to_owned()
+    };
+    FOUND.get_or_init(find).clone()
 }
 
 /// The path of a built binary.
