@@ -124,7 +124,7 @@ impl Views {
     }
 
     /// Whether the namespace is found at `path` in the mount namespace with inode number `mounts`.
-    pub(crate) fn see(&self, path: &Path, mounts: u64, id: NamespaceId) -> Seen {
+    pub fn see(&self, path: &Path, mounts: u64, id: NamespaceId) -> Seen {
         let known = self.engines.iter().chain(&self.others);
         match known.into_iter().find(|view| view.mounts.ino == mounts) {
             Some(view) if view.has(path, id) => Seen::Yes,

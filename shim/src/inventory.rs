@@ -4,6 +4,7 @@ mod groups;
 mod identities;
 mod present;
 
+use crate::engines::views;
 use crate::exit::Exit;
 use crate::names::{self, Stamp};
 use crate::netns;
@@ -21,6 +22,7 @@ use porthole_registry::record::Record;
 use porthole_registry::registration::Registry;
 use porthole_registry::sandbox::Sandbox;
 use porthole_registry::store::{Listed, Store};
+use porthole_registry::views::Seen;
 use porthole_registry::{Error, Found, NetnsDir};
 use present::Present;
 use rustix::fd::OwnedFd;
@@ -279,6 +281,15 @@ pub(crate) fn host() -> Result<Host, Problem> {
     Host::open().map_err(|errno| Problem::failed(format!("open /proc/1/ns: {errno}")))
 }
 
+/// Whether the namespace is found where its holder is: on the host, or in the mount namespace of an engine.
+fn is_found(store: &Store, ino: u64, path: &Path, id: NamespaceId) -> bool {
+    if NamespaceId::at(CWD, path) == Ok(id) {
+        return true;
+    }
+    let Ok(Some(mounts)) = store.holder_mounts(ino) else { return false };
+    Host::open().is_ok_and(|host| views::all(&host).see(path, mounts, id) == Seen::Yes)
+}
+
 /// A pod without containers: the pin, and what the index says of whose it is.
 fn idle_pod(store: &Store, config: &Config, ino: u64) -> Result<Option<Pod>, Error> {
     let Some(pin) = store.pin_name(ino)? else { return Ok(None) };
@@ -289,7 +300,7 @@ fn idle_pod(store: &Store, config: &Config, ino: u64) -> Result<Option<Pod>, Err
     }
     let sandbox = store.sandbox(ino)?.map(|sandbox| {
         let is_held =
-            store.holder(ino).ok().flatten().is_some_and(|path| NamespaceId::at(CWD, &path) == Ok(id));
+            store.holder(ino).ok().flatten().is_some_and(|path| is_found(store, ino, &path, id));
         Idle { ready: is_held && !sandbox.is_stopped(), sandbox }
     });
     let label = store.pod(ino)?.unwrap_or_default();
