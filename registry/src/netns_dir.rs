@@ -6,10 +6,9 @@
 //! of a name unmounts the copy, and his unlink fails with EBUSY for ever. So the directory is mounted here while it is
 //! empty, when there is nothing to copy and nothing to cover, and left as it is otherwise.
 //!
-//! On a shared mount it is left as it is, too: pins propagate by that one. A mount of its own would propagate itself, and
-//! cover what an engine with a slave mount namespace (`KUBENSMNT`) has there.
+//! It is left as it is, too, where an engine has a mount namespace of its own (`KUBENSMNT`): the mount would propagate there,
+//! and cover what the engine has mounted in the directory, which is empty here.
 
-use crate::bounded;
 use crate::deadline::Deadline;
 use crate::error::{Error, Step};
 use crate::lock::wait_for_flock;
@@ -33,11 +32,11 @@ pub struct NetnsDir {
 
 impl NetnsDir {
     /// Opens it to make pins in: makes it where there is none, and a shared mount where it is no mount
-    /// point yet and empty. A mount that is there already is left as its maker wanted it.
+    /// point yet and empty, unless it is to be left `as_is`. A mount that is there already is left as its maker wanted it.
     ///
     /// # Errors
     /// When it is a file or a symbolic link, or cannot be made or mounted.
-    pub fn create(path: &Path, deadline: Deadline) -> Result<Self, Error> {
+    pub fn create(path: &Path, as_is: bool, deadline: Deadline) -> Result<Self, Error> {
         let dir = match Self::open(path)? {
             Some(dir) => dir,
             None => {
@@ -48,7 +47,7 @@ impl NetnsDir {
                 Self::open(path)?.ok_or(Errno::NOENT).map_err(fail(path))?
             }
         };
-        if is_mount_root(dir.fd.as_fd(), "")? { Ok(dir) } else { dir.share(deadline) }
+        if as_is || is_mount_root(dir.fd.as_fd(), "")? { Ok(dir) } else { dir.share(deadline) }
     }
 
     /// Opens it to look at, if it is there.
@@ -88,7 +87,7 @@ impl NetnsDir {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let lock = fs::openat(CWD, &path, flags, Mode::empty()).map_err(fail(&path))?;
         let _ = wait_for_flock(&lock, Deadline::after(deadline.remaining().min(COURTESY)));
-        if !is_mount_root(CWD, &path)? && !is_on_shared_mount(&path)? && is_empty(&path)? {
+        if !is_mount_root(CWD, &path)? && is_empty(&path)? {
             mount_bind(&path, &path).map_err(fail(&path))?;
             mount_change(&path, MountPropagationFlags::SHARED).map_err(fail(&path))?;
             // A name that somebody has mounted since the look is covered now: this mount gives way, unless it is in use.
@@ -112,23 +111,6 @@ fn is_empty(path: &Path) -> Result<bool, Error> {
         }
     }
     Ok(true)
-}
-
-/// Whether the mount that it is on is shared: the number of that by statx(2), looked up in proc_pid_mountinfo(5).
-fn is_on_shared_mount(path: &Path) -> Result<bool, Error> {
-    let fail = || Step::OpenNetnsDir.on("/proc/self/mountinfo");
-    let flags = StatxFlags::MNT_ID;
-    let number = fs::statx(CWD, path, AtFlags::NO_AUTOMOUNT, flags)
-        .map_err(Step::OpenNetnsDir.on("statx"))?
-        .stx_mnt_id;
-    let table = bounded::text("/proc/self/mountinfo", bounded::LISTS);
-    let table = table.map_err(|e| fail()(Errno::from_io_error(&e).unwrap_or(Errno::IO)))?;
-    let words = |line: &str| -> bool {
-        let mut words = line.split(' ');
-        let is_it = words.next().and_then(|id| id.parse().ok()) == Some(number);
-        is_it && words.skip(5).take_while(|word| *word != "-").any(|word| word.starts_with("shared:"))
-    };
-    Ok(table.lines().any(words))
 }
 
 fn fail(path: &Path) -> impl FnOnce(Errno) -> Error {

@@ -165,7 +165,7 @@ impl Registry {
         deadline: Deadline,
     ) -> Result<Option<PinName>, Error> {
         let Reservation { netns, id, template, sandbox, identity, holder } = reservation;
-        let dir = NetnsDir::create(&self.netns_dir, deadline)?;
+        let dir = NetnsDir::create(&self.netns_dir, !self.views.engines().is_empty(), deadline)?;
         if let Some(name) = self.store.pin_name(id.ino)?
             && dir.look(&name)? == Found::Inode(*id)
         {
@@ -225,7 +225,7 @@ impl Registry {
         holder: Option<&Path>,
         deadline: Deadline,
     ) -> Result<PinName, Error> {
-        let dir = NetnsDir::create(&self.netns_dir, deadline)?;
+        let dir = NetnsDir::create(&self.netns_dir, !self.views.engines().is_empty(), deadline)?;
         let name = self.pin_name_of(lock, &dir, netns, ns, names)?;
         let mut failures = Failures::default();
         // The pin itself is no holder: a container that joins by our own name does not keep it alive for ever.

@@ -299,8 +299,7 @@ fn idle_pod(store: &Store, config: &Config, ino: u64) -> Result<Option<Pod>, Err
         return Ok(None);
     }
     let sandbox = store.sandbox(ino)?.map(|sandbox| {
-        let is_held =
-            store.holder(ino).ok().flatten().is_some_and(|path| is_found(store, ino, &path, id));
+        let is_held = store.holder(ino).ok().flatten().is_some_and(|path| is_found(store, ino, &path, id));
         Idle { ready: is_held && !sandbox.is_stopped(), sandbox }
     });
     let label = store.pod(ino)?.unwrap_or_default();

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::setting::cri_o;
 
 /// Where the engine has the pod's network namespace; its directory is a link, as `/var/run` is.
-const HOLDER: &str = "/mnt/link/u";
+const HOLDER: &str = "/run/link/u";
 const RUN_ROOT: &str = "/mnt/crio-run";
 
 /// A process that is CRI-O by its name, in a mount namespace from which nothing comes back to the host.
@@ -34,8 +34,8 @@ fn inside(engine: &Running, script: &str) {
 
 /// The engine pins the network namespace of `pid`.
 fn hold(engine: &Running, pid: u32) {
-    fs::create_dir_all("/mnt/pins").unwrap();
-    drop(std::os::unix::fs::symlink("/mnt/pins", "/mnt/link"));
+    fs::create_dir_all("/run/pins").unwrap();
+    drop(std::os::unix::fs::symlink("/run/pins", "/run/link"));
     inside(engine, &format!("touch {HOLDER}; mount --bind /proc/{pid}/ns/net {HOLDER}"));
     assert_ne!(Netns::at(HOLDER), Netns::of(pid), "the host does not see it");
 }
@@ -98,6 +98,27 @@ fn a_container_that_died_unseen_leaves_the_pin_to_its_pod(node: &Node) {
     engine.end();
 }
 
+fn what_the_engine_has_mounted_in_the_directory_of_the_pins_is_not_covered(node: &Node) {
+    let own = "/run/netns/0a598379";
+    let (engine, app) = (crio(), Sandbox::start());
+    inside(
+        &engine,
+        &format!("mkdir -p /run/netns; touch {own}; mount --bind /proc/{}/ns/net {own}", app.pid()),
+    );
+    let annotations = cri_o("container", "shop", "web-0", &node.new_id());
+    let bundle = Bundle::new(node).annotations(annotations.as_object().unwrap()).netns(own);
+    bundle.write();
+    call(&engine, "createRuntime", &bundle, Some(app.pid()));
+    assert_eq!(node.pin("web-0"), Some(app.netns()));
+    inside(&engine, "test \"$(stat -fc %T /run/netns/web-0)\" = nsfs");
+    // As CRI-O does at the end of a pod; `rm` fails where something is mounted there still.
+    app.end();
+    inside(&engine, &format!("umount {own}; rm {own}"));
+    call(&engine, "poststop", &bundle, None);
+    assert!(node.pins().is_empty());
+    engine.end();
+}
+
 fn a_mount_namespace_that_is_gone_holds_nothing(node: &Node) {
     let engine = crio();
     let (_, app, _) = start(node, &engine);
@@ -141,6 +162,7 @@ fn a_sandbox_without_a_process_is_pinned_from_the_run_root_that_the_daemon_was_t
 on_a_node!(requires(root, ip, nsenter, unshare):
     a_crash_looping_pod_keeps_its_pin_from_poststop_to_the_end_of_the_pod,
     a_container_that_died_unseen_leaves_the_pin_to_its_pod,
+    what_the_engine_has_mounted_in_the_directory_of_the_pins_is_not_covered,
     a_mount_namespace_that_is_gone_holds_nothing,
     a_sandbox_without_a_process_is_pinned_from_the_run_root_that_the_daemon_was_told,
 );

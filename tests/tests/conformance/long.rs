@@ -33,9 +33,9 @@ fn a_record_of_a_configuration_without_measure_can_be_read_again(node: &Node) {
     assert!(listed.expect_success().contains("\"pod\": \"web-0\""), "{}", listed.stderr);
     assert!(listed.stderr.is_empty(), "{}", listed.stderr);
     assert_eq!(tools::reconcile(), Vec::<String>::new());
+    sandbox.end();
     HookRun::with_state("poststop", &bundle.state(None)).run().expect_success();
     assert_eq!((node.records(), node.pins()), (vec![], vec![]));
-    sandbox.end();
 }
 
 fn a_bundle_without_measure_is_registered_without_it(node: &Node) {
@@ -49,9 +49,9 @@ fn a_bundle_without_measure_is_registered_without_it(node: &Node) {
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert_eq!(node.record(&bundle.id).unwrap()["bundle"], "");
     assert_eq!(tools::reconcile(), Vec::<String>::new());
+    sandbox.end();
     HookRun::with_state("poststop", &bundle.state(None)).run().expect_success();
     assert_eq!((node.records(), node.pins()), (vec![], vec![]));
-    sandbox.end();
 }
 
 on_a_node!(requires(root, ip):
