@@ -204,7 +204,6 @@ fn enter(entry: &Entry<'_>, child: Option<&AsChild>) -> Result<Infallible, ExecE
     plan.namespaces.join_net(target)?;
     let places = Places {
         run_dir,
-        netns: target.netns.as_fd(),
         process: target.process.as_ref(),
         start: matches!(plan.working_directory, Directory::InView(_)).then_some(&opened.directory),
         writable: &opened.writable,

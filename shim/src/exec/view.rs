@@ -60,7 +60,7 @@ pub(crate) struct Contents {
     pub(crate) procfs: bool,
     /// The host's `/etc` lacks one of the files, and gets a directory of them laid over it as a whole.
     pub(crate) etc_merged: bool,
-    /// The network namespace is at `/run/xtables.lock`, and programs that change its rules lock it there.
+    /// `/run/xtables.lock` is there for programs that take it: an empty file of the view's own, which nobody writes to.
     pub(crate) xtables_lock: bool,
     /// Files in `/etc`.
     pub(crate) dns: Dns,

@@ -23,8 +23,6 @@ use crate::sys::{self, MountAttributes};
 pub(crate) struct Places<'a> {
     /// Where the empty mount namespace is pinned.
     pub(crate) run_dir: &'a Path,
-    /// The network namespace that was joined.
-    pub(crate) netns: BorrowedFd<'a>,
     /// The process that the procfs is of.
     pub(crate) process: Option<&'a TargetProcess>,
     /// The directory that the command starts in, if it is in the view.
@@ -130,10 +128,6 @@ fn confined(contents: &Contents, places: &Places<'_>) -> Result<(), ExecError> {
     own.hide(&contents.hidden)?;
     if contents.root == Root::Empty {
         own.cover().map_err(failed("/run"))?;
-    }
-    if contents.xtables_lock {
-        let at = own::XTABLES_LOCK;
-        own::lock_of(places.netns).and_then(|lock| attach(lock.as_fd(), at)).map_err(failed(at))?;
     }
     places.change_to_start()
 }

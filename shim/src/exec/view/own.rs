@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path};
 
 use rustix::fs::{Mode, OFlags, mkdirat, openat, symlinkat};
@@ -16,7 +16,6 @@ use super::assemble::{attach, attach_found, failed};
 use super::{Contents, Hide, Root, base};
 use crate::exec::dns::Overlay;
 use crate::exec::error::ExecError;
-use crate::sys::{self, MountAttributes};
 
 /// Where a view keeps the files it adds.
 const KEPT: &str = ".porthole";
@@ -24,8 +23,8 @@ const KEPT: &str = ".porthole";
 const NO_FILES: &str = "none";
 /// The cover of anything else.
 const NO_CONTENT: &str = "empty";
-/// What iptables-legacy locks.
-pub(super) const XTABLES_LOCK: &str = "/run/xtables.lock";
+/// What iptables-legacy opens in `/run`, and locks. One for each command: what others can open, they can hold for ever.
+const XTABLES_LOCK: &str = "xtables.lock";
 /// Places for mounts in an empty root.
 const POINTS: [&str; 5] = ["/proc", "/sys", "/dev", "/run", "/tmp"];
 const MODE: Mode = Mode::from_raw_mode(0o755);
@@ -106,7 +105,7 @@ impl Own {
             mkdirat(&tree, format!("{KEPT}/run/lock"), MODE)?;
         }
         if contents.xtables_lock {
-            let point = Path::new("xtables.lock");
+            let point = Path::new(XTABLES_LOCK);
             let in_run = if contents.root == Root::Empty {
                 Path::new(KEPT).join("run").join(point)
             } else {
@@ -187,20 +186,6 @@ impl Own {
         };
         merge().map_err(failed("an overlay of /etc"))
     }
-}
-
-/// A file that those who change the rules of one network namespace lock, and nobody writes to: the namespace itself. It
-/// is one for all views, is none of another pod's, and nothing of it is left.
-pub(super) fn lock_of(netns: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let lock = open_tree(netns, "", flags | OpenTreeFlags::AT_EMPTY_PATH)?;
-    let set =
-        libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
-    sys::mount_setattr(
-        lock.as_fd(),
-        MountAttributes { set, propagation: libc::MS_PRIVATE, recursive: false },
-    )?;
-    Ok(lock)
 }
 
 /// A file in a file system that nobody else has yet.
