@@ -55,10 +55,11 @@ fn gather(setting: &Setting) -> Result<Facts, Error> {
     }
     let Some(store) = Store::open(&setting.config.run_dir)? else { return Ok(facts) };
     for ino in store.pinned()? {
-        let Some(pin) = store.pin_name(ino)? else { continue };
+        // An entry that cannot be read is another check's.
+        let Ok(Some(pin)) = store.pin_name(ino) else { continue };
         facts.pins += 1;
-        let label = store.pod(ino)?.map_or_else(|| container(&store, ino), |label| Ok(Some(label)))?;
-        let Some(label) = label else { continue };
+        let pod = store.pod(ino).ok().flatten();
+        let Some(label) = pod.or_else(|| container(&store, ino)) else { continue };
         let name = label.rsplit('/').next().unwrap_or_default();
         if sanitize(name) == pin {
             facts.plain.insert(pin.to_string(), label.trim_start_matches('/').to_owned());
@@ -68,10 +69,9 @@ fn gather(setting: &Setting) -> Result<Facts, Error> {
 }
 
 /// The name of the container that has no pod.
-fn container(store: &Store, ino: u64) -> Result<Option<String>, Error> {
-    let records = store.members(ino)?.into_iter().filter_map(|id| store.record(&id).ok()?);
-    let mut names = records.filter_map(|record| record.name);
-    Ok(names.next())
+fn container(store: &Store, ino: u64) -> Option<String> {
+    let mut records = store.members(ino).ok()?.into_iter().filter_map(|id| store.record(&id).ok()?);
+    records.find_map(|record| record.name)
 }
 
 /// The network namespaces that units name, each with one of those.

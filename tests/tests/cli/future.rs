@@ -115,9 +115,9 @@ fn what_is_written_again_keeps_what_is_not_understood(node: &Node) {
         }
     }
     assert_eq!(now["security"]["landlock"], expected["security"]["landlock"]);
+    sandbox.end();
     call("poststop", None);
     assert_eq!((node.records(), node.pins()), (vec![], vec![]));
-    sandbox.end();
 }
 
 fn an_ended_record_from_the_future_is_released_by_reconcile(node: &Node) {

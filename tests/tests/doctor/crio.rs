@@ -47,20 +47,24 @@ fn hooks_go_where_the_daemon_reads_them(_node: &Node) {
     install();
     write("/etc/crio/crio.conf", "[crio.runtime]\nhooks_dir = ['/etc/default-main']\n");
     write("/etc/crio/crio.conf.d/10-x.conf", "[crio.runtime]\nhooks_dir = ['/etc/default-drop-in']\n");
-    write("/srv/crio.conf", "[crio.runtime]\nhooks_dir = ['/etc/told-main']\n");
-    write("/srv/crio.d/sub/20-x", "[Crio.Runtime]\nHooks_Dir = ['/etc/told-drop-in']\n");
-    fs::create_dir_all("/srv/empty").unwrap();
+    write("/mnt/srv/crio.conf", "[crio.runtime]\nhooks_dir = ['/etc/told-main']\n");
+    write("/mnt/srv/crio.d/sub/20-x", "[Crio.Runtime]\nHooks_Dir = ['/etc/told-drop-in']\n");
+    fs::create_dir_all("/mnt/srv/empty").unwrap();
     let cases: [(Words<'_>, Variables<'_>, &str); 9] = [
         (&[], &[], "/etc/default-drop-in"),
-        (&["--config", "/srv/crio.conf", "--config-dir=/srv/empty"], &[], "/etc/told-main"),
-        (&["-c", "/srv/crio.conf", "-d", "/srv/crio.d"], &[], "/etc/told-drop-in"),
-        (&["--config", "/srv/crio.conf"], &[], "/etc/default-drop-in"),
+        (&["--config", "/mnt/srv/crio.conf", "--config-dir=/mnt/srv/empty"], &[], "/etc/told-main"),
+        (&["-c", "/mnt/srv/crio.conf", "-d", "/mnt/srv/crio.d"], &[], "/etc/told-drop-in"),
+        (&["--config", "/mnt/srv/crio.conf"], &[], "/etc/default-drop-in"),
         (
             &[],
-            &[("CONTAINER_CONFIG", "/srv/crio.conf"), ("CONTAINER_CONFIG_DIR", "/srv/empty")],
+            &[("CONTAINER_CONFIG", "/mnt/srv/crio.conf"), ("CONTAINER_CONFIG_DIR", "/mnt/srv/empty")],
             "/etc/told-main",
         ),
-        (&["--config-dir", "/srv/empty"], &[("CONTAINER_CONFIG_DIR", "/srv/crio.d")], "/etc/default-main"),
+        (
+            &["--config-dir", "/mnt/srv/empty"],
+            &[("CONTAINER_CONFIG_DIR", "/mnt/srv/crio.d")],
+            "/etc/default-main",
+        ),
         (&["--hooks-dir", "/etc/a", "--hooks-dir=/etc/b"], &[], "/etc/b"),
         (&["--hooks-dir=/etc/a, /etc/c"], &[("CONTAINER_HOOKS_DIR", "/etc/d")], "/etc/c"),
         (&[], &[("CONTAINER_HOOKS_DIR", "/etc/a,/etc/d")], "/etc/d"),
@@ -215,8 +219,8 @@ fn a_sandbox_without_a_process_is_found_where_cri_o_keeps_it(node: &Node) {
         (&[], &[], Some(("/etc/containers/storage.conf", &in_storage_conf))),
         (
             &[],
-            &[("CONTAINERS_STORAGE_CONF", "/srv/storage.conf")],
-            Some(("/srv/storage.conf", &in_storage_conf)),
+            &[("CONTAINERS_STORAGE_CONF", "/mnt/srv/storage.conf")],
+            Some(("/mnt/srv/storage.conf", &in_storage_conf)),
         ),
     ];
     for (words, environment, file) in cases {

@@ -127,17 +127,19 @@ fn what_is_no_container_of_an_engine_is_no_false_alarm(_node: &Node) {
 /// Its pid file tells nothing: the process does.
 fn a_dockerd_with_another_file_and_no_pid_file_is_found(_node: &Node) {
     install();
-    let words = &["--pidfile", "/srv/docker.pid", "--config-file", "/srv/daemon.json"];
+    let words = &["--pidfile", "/mnt/srv/docker.pid", "--config-file", "/mnt/srv/daemon.json"];
     let dockerd = Fake { words, version: "Docker version 26.1.5", ..Fake::default() };
     let dockerd = dockerd.start("/usr/bin/dockerd");
     let outcome = porthole(&["install", "--engine", "docker", "--no-policy"]);
     assert_eq!(outcome.status.code(), Some(1), "{outcome:?}");
-    assert!(outcome.stderr.contains("--config-file=/srv/daemon.json"), "{outcome:?}");
-    assert!(!Path::new("/etc/docker/daemon.json").exists());
+    assert!(outcome.stdout.contains("# docker 26.1, configured by /mnt/srv/daemon.json"), "{outcome:?}");
+    assert!(outcome.stderr.contains("ask Docker at /run/docker.sock"), "{outcome:?}");
+    let files = ["/etc/docker/daemon.json", "/mnt/srv/daemon.json"];
+    assert!(files.iter().all(|file| !Path::new(file).exists()), "everything is as it was");
     let said = doctor_with(&[], &["engine-hook"]);
-    said.expect("warn", "engine-hook", "docker 26.1 (/srv/daemon.json)");
+    said.expect("warn", "engine-hook", "docker 26.1 (/mnt/srv/daemon.json)");
     let remedy = said.check("engine-hook")["remedy"].as_str().unwrap();
-    assert_eq!(remedy, "`porthole install --engine docker --config /srv/daemon.json`");
+    assert_eq!(remedy, "`porthole install --engine docker --config /mnt/srv/daemon.json`");
     dockerd.end();
 }
 

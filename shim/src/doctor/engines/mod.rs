@@ -130,10 +130,8 @@ fn one(engine: &Engine, setting: &Setting, state: &State, running: Option<i32>) 
         EngineName::CriO | EngineName::Podman => hooks_d::wiring(engine, &setting.tree),
     };
     let installed = state.files.iter().any(|entry| entry.is_of(engine));
-    if let Ok(wiring) = &wiring
-        && let Some(pid) = running
-        && (wiring.form.is_none() && !installed && engine.daemon.is_none())
-    {
+    let calls = wiring.as_ref().is_ok_and(|wiring| wiring.form.is_some());
+    if let Some(pid) = running.filter(|_| !calls && !installed && engine.daemon.is_none()) {
         let why =
             format!("does not run: the {} that runs is process {pid}, which reads another file", engine.name);
         return vec![Check::skip("engine-hook", label(engine), why)];
