@@ -108,7 +108,7 @@ impl Line {
     /// Sends it; to stderr where there is no syslog.
     pub fn send(&self) {
         if to_syslog(&self.bytes[..self.length]).is_err() {
-            // In one piece: other hooks may be writing to the same pipe.
+            // In one piece, since other hooks may write to the same pipe.
             let mut whole = [0; 2 * LONGEST];
             let parts = [self.program.as_bytes(), b": ", &self.bytes[self.text..self.length], b"\n"];
             let mut length = 0;
@@ -134,8 +134,9 @@ pub fn to_stdout(text: &str) {
     write_all(rustix::stdio::stdout(), text.as_bytes());
 }
 
-/// To stderr, as far as it takes it without a wait: its reader may stand still as a syslog may. Others write through the
-/// same open file, so that is not made non-blocking; a pipe and a terminal are opened once more, and a socket can be asked.
+/// Writes to stderr as much as it takes without a wait: its reader may stand still, as a syslog may. Other processes write
+/// through the same open file, so that one is not made non-blocking. A pipe and a terminal are opened once more; for a socket,
+/// a flag of the call does it.
 fn write_at_once(bytes: &[u8]) {
     let stderr = rustix::stdio::stderr();
     let Ok(stat) = fstat(stderr) else { return };
@@ -147,7 +148,7 @@ fn write_at_once(bytes: &[u8]) {
                 Ok(own) => write_all(own.as_fd(), bytes),
                 // Its readers have gone.
                 Err(io::Errno::NXIO) => {}
-                // Not to be opened: then it takes a line without a wait if it has room for a page.
+                // It cannot be opened. It takes a line without a wait if it has room for a page.
                 Err(_) if kind == FileType::Fifo && has_room(stderr) => write_all(stderr, bytes),
                 Err(_) => {}
             }

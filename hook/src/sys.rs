@@ -137,7 +137,7 @@ pub fn exit_now(status: i32) -> ! {
 pub fn on_signals(signals: &[i32], handler: extern "C" fn(i32)) -> io::Result<()> {
     let pending = pending();
     for &signal in signals {
-        // Sent before this program began: to ignore it discards it.
+        // It was sent before this program began. Ignoring it discards it.
         if pending & 1 << signal != 0 {
             ignore(signal);
         }
@@ -147,14 +147,14 @@ pub fn on_signals(signals: &[i32], handler: extern "C" fn(i32)) -> io::Result<()
     Ok(())
 }
 
-/// The same for a program that becomes another one, which has to find signals as this one found them: [`exec`] gives them
-/// back. A handler runs once. Without one the signal is ignored.
+/// The same for a program that becomes another one, which has to find signals as this one found them: [`exec`] restores
+/// them. A handler runs once. Without a handler the signal is ignored.
 ///
 /// # Errors
 /// Those of sigaction(2).
 pub fn take_over(signal: i32, handler: Option<extern "C" fn(i32)>) -> io::Result<()> {
     let bit = 1 << signal;
-    // Sent before this program began, and not to this program.
+    // It was sent before this program began, so it is meant for the next one.
     if pending() & bit != 0 {
         return Ok(());
     }
@@ -172,7 +172,7 @@ pub fn take_over(signal: i32, handler: Option<extern "C" fn(i32)>) -> io::Result
     Ok(())
 }
 
-/// Undoes what [`take_over`] has done.
+/// Undoes [`take_over`].
 fn give_back() {
     let (taken, ignored) = (TAKEN.swap(0, Ordering::Acquire), IGNORED.load(Ordering::Relaxed));
     let blocked = BLOCKED.swap(0, Ordering::Acquire);

@@ -16,8 +16,8 @@ use toml::{Table, Value};
 
 /// Where the configuration is unless it is named.
 pub const DEFAULT_PATH: &str = "/etc/porthole/config.toml";
-/// The shortest and the longest deadline. The longest leaves a hook time to end before a runtime kills it, as late as it may
-/// be started on a busy machine.
+/// The shortest and the longest deadline. The longest leaves a hook time to end before the runtime kills it, even where a busy
+/// machine starts it late.
 const DEADLINES: RangeInclusive<Duration> =
     Duration::from_millis(10)..=TIMEOUT.saturating_sub(Duration::from_secs(2));
 /// More than this is no configuration.

@@ -48,7 +48,7 @@ impl Registry {
         }
         for (_, record) in failures.value(entries(self.store.records())) {
             if let Ok(record) = record {
-                // The index may have lost it.
+                // The index may have lost the name.
                 match self.unpin_recorded(&record) {
                     Ok(was_there) => dissolved.pins += usize::from(was_there),
                     Err(error) => {
@@ -72,8 +72,8 @@ impl Registry {
         Ok(dissolved)
     }
 
-    /// Removes the pin of a namespace, whatever holds it. Returns whether there was one. An entry whose name cannot be read
-    /// has none to remove.
+    /// Removes the pin of a namespace, whatever holds it. Returns whether there was one. An entry without a readable name
+    /// has no pin to remove.
     fn unpin(&self, ino: u64) -> Result<bool, Error> {
         if let (Ok(Some(name)), Some(dir)) = (self.store.pin_name(ino), NetnsDir::open(&self.netns_dir)?)
             && let Some(id) = self.pin_id(&dir, &name, ino)?

@@ -98,7 +98,7 @@ pub enum Step {
     ReadRecord,
     /// Unlink a record.
     RemoveRecord,
-    /// Move something out of the registry's way.
+    /// Move a stray to quarantine.
     Quarantine,
     /// Open or compare a namespace.
     OpenNamespace,
@@ -125,7 +125,7 @@ impl Step {
         }
     }
 
-    /// Whether it is on files of the registry.
+    /// Whether it changes files of the registry.
     const fn is_on_files(self) -> bool {
         matches!(
             self,
@@ -216,7 +216,7 @@ impl Failures {
         self.0.extend(result.err());
     }
 
-    /// The value of a result, or nothing of its kind where there is an error to be kept.
+    /// The value of a result, or the default where it is an error, which is kept.
     pub fn value<T: Default>(&mut self, result: Result<T, Error>) -> T {
         result.unwrap_or_else(|error| {
             self.0.push(error);

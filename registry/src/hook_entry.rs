@@ -23,7 +23,7 @@ pub const PROGRAM: &str = "porthole-hook";
 /// What is before a stage's array of hooks in a configuration.
 const HOOKS: &str = "hooks";
 
-/// After so long a runtime kills the hook, and fails the container: a backstop, above each deadline that the hook may have.
+/// The time after which a runtime kills the hook and fails the container: a backstop, longer than every deadline of the hook.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Words of a shell after which a command begins.
@@ -113,7 +113,7 @@ fn is_hook(path: &str) -> bool {
 /// # Errors
 /// When `hooks` or one of its stages is of another type than it has to be.
 pub fn add(spec: &mut Document, hook: &HookPath) -> Result<bool, json_edit::Error> {
-    // Go reads keys in any case; readers in other languages know this one alone.
+    // Go reads keys in any case; runtimes in other languages know this spelling alone.
     let mut changed = spec.spell(&[], &[HOOKS])?;
     // The usual case: one cut into a text that can be long.
     if spec.get(&[HOOKS])?.is_none_or(|hooks| hooks == "null") {

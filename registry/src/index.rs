@@ -1,9 +1,9 @@
 //! The index of pins: a directory for each pinned network namespace, named by its inode.
 //!
 //! `name`, `holder`, `mounts`, `pod` and `sandbox` are symbolic links, because one is made by a single system call and is
-//! never torn: `name` points to the pin, `holder` to what else keeps the namespace alive, `mounts` holds the mount namespace
-//! that this is found in where it is not the host's, `pod` the pod's namespace and name, and `sandbox` which sandbox it has.
-//! The last two outlive its last record. Every member container is an empty file `ID.member`. All look-ups cost the same
+//! never torn: `name` points to the pin, `holder` to what else keeps the namespace alive, `mounts` names the mount
+//! namespace in which the holder is found, where that is not the host's, `pod` the pod's namespace and name, and `sandbox` its
+//! sandbox. The last two outlive the pod's last record. Every member container is an empty file `ID.member`. All look-ups cost the same
 //! however many containers there are.
 
 use crate::container_id::ContainerId;
@@ -48,8 +48,8 @@ impl Store {
         Ok(target.and_then(|path| PinName::parse(path.file_name()?.to_str()?).ok()))
     }
 
-    /// The path that keeps the namespace alive beside its members, if one is known. A pod alone outlives its containers:
-    /// a container without one joined a namespace that somebody else keeps for his own ends.
+    /// The path that keeps the namespace alive beside its members, if one is known. Only a pod outlives its
+    /// containers: a container without a pod has joined a namespace that somebody else keeps.
     ///
     /// # Errors
     /// When the entry cannot be read.
@@ -109,8 +109,8 @@ impl Store {
         self.set_link(PINNED, ino, "name", pin)
     }
 
-    /// Writes down what else keeps the namespace alive, and in which mount namespace where that is not the host's. Killed
-    /// between the two, it is looked for in one more place than it is in, and not in one less.
+    /// Writes down what else keeps the namespace alive, and in which mount namespace where that is not the host's. A kill
+    /// between the two leaves a holder that is looked for in one place too many, never in one too few.
     pub(crate) fn set_holder(
         &self,
         _lock: &Lock,
@@ -198,14 +198,14 @@ impl Store {
         self.set_idle(lock, ino, false)
     }
 
-    /// Writes down that a pin of the namespace at `pin` is to go, before there is one: it stays if [`Store::swap_names`]
-    /// makes it the one of the index.
+    /// Writes down that a pin of the namespace at `pin` is going, before it is made. It stays if [`Store::swap_names`] makes
+    /// it the index's.
     pub(crate) fn set_going(&self, _lock: &Lock, ino: u64, pin: &Path) -> Result<(), Error> {
         self.make_entry(GOING, ino)?;
         self.set_link(GOING, ino, "name", pin)
     }
 
-    /// Has the index's name and that of what is going change places, in one step.
+    /// Exchanges the index's name and that of the pin that is going, in one step.
     pub(crate) fn swap_names(&self, _lock: &Lock, ino: u64) -> Result<(), Error> {
         let (kept, going) = (format!("{PINNED}/{ino}/name"), format!("{GOING}/{ino}/name"));
         fs::renameat_with(self.dir(), &kept, self.dir(), &going, fs::RenameFlags::EXCHANGE)
@@ -245,7 +245,7 @@ impl Store {
         for inner in self.entries(entry)? {
             let file = Path::new(entry).join(inner.name);
             match fs::unlinkat(self.dir(), &file, AtFlags::empty()) {
-                // A newer version's, or a stray: the entry is not needed any more, so neither is what is in it.
+                // A newer version's file, or a stray: it goes with the entry.
                 Err(Errno::ISDIR) => std::fs::remove_dir_all(self.path().join(&file))
                     .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO)),
                 unlinked => gone(unlinked),
@@ -293,14 +293,14 @@ impl Store {
         self.numbers(IDLE, FileType::RegularFile)
     }
 
-    /// The inodes that a directory has something of this kind for. Whatever else is there is a stray, and passed over.
+    /// The inodes that a directory has an entry of this type for. Everything else is a stray, and passed over.
     fn numbers(&self, directory: &str, kind: FileType) -> Result<Vec<u64>, Error> {
         let entries = self.entries(directory)?.into_iter().filter(|entry| entry.kind == kind);
         Ok(entries.filter_map(|entry| number(&entry.name)).collect())
     }
 }
 
-/// The inode that a name stands for, as it is written here.
+/// The inode that a name stands for, if it is written as this program writes it.
 pub(crate) fn number(name: &OsStr) -> Option<u64> {
     let text = name.to_str()?;
     text.parse().ok().filter(|number: &u64| number.to_string() == text)

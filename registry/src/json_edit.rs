@@ -144,11 +144,11 @@ impl Document {
         Ok(true)
     }
 
-    /// Spells keys of the object at `path` as in `names` where they are there in other letters, as Go reads them: `Hooks`
-    /// for `hooks`. Returns whether one was.
+    /// Spells keys of the object at `path` as in `names`, if Go takes them for these: `Hooks` becomes `hooks`. Returns
+    /// whether it has changed one.
     ///
     /// # Errors
-    /// As [`Self::get`]; of a key in two spellings parsers differ in which one they take.
+    /// As [`Self::get`]. A key in two spellings is an error, since parsers differ in which one they take.
     pub fn spell(&mut self, path: &[&str], names: &[&str]) -> Result<bool, Error> {
         let Found::Value { value, .. } = self.find(path)? else { return Ok(false) };
         if scan::kind(&self.text, &value) != Kind::Object {
@@ -165,7 +165,7 @@ impl Document {
             let other = |key: &Range<usize>| self.text[key.clone()] != format!("\"{name}\"");
             changes.extend(first.filter(other).map(|key| (key, Value::from(*name).to_string())));
         }
-        // From behind, so that what is before stays where it is.
+        // From the end, so that earlier offsets stay valid.
         changes.sort_by_key(|(key, _)| std::cmp::Reverse(key.start));
         for (key, name) in &changes {
             self.replace(key.clone(), name);

@@ -1,8 +1,7 @@
 //! Reading what a document holds where it has the expected type, and nothing where it has another.
 //!
-//! One wrong-typed optional field, from a runtime or a porthole newer or odder than those known, must not cost the
-//! container its registration. Broken JSON remains an error. Everything is read in one pass; what is not wanted is
-//! never kept.
+//! An optional field of a wrong type, from a newer or unusual runtime or a newer porthole, must not cost the container its
+//! registration. Broken JSON remains an error. Everything is read in one pass, and unknown values are not kept.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -41,7 +40,7 @@ pub(crate) fn lenient<'de, D: Deserializer<'de>, T: Lenient>(from: D) -> Result<
     from.deserialize_any(Any(PhantomData))
 }
 
-/// The same for a field without which the rest has no meaning.
+/// The same for a required field.
 pub(crate) fn required<'de, D: Deserializer<'de>, T>(from: D) -> Result<T, D::Error>
 where
     Option<T>: Lenient,

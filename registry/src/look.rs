@@ -1,8 +1,8 @@
-//! A look at a path that may be on any file system, one that does not answer among them.
+//! A look at a path that may be on a file system that does not answer.
 //!
-//! The path of a network namespace is an operator's choice, and the lock is held while it is looked at: a look that does
-//! not return would hold up every container of the node. The kernel can be asked for what it knows already, which never
-//! waits; what else there is to be asked is asked by a thread, for a moment.
+//! An operator chooses the path of a network namespace, and the look is made with the lock held: a look that does not
+//! return would hold up every container of the node. The kernel answers from its cache without a wait. For the rest, a
+//! thread looks, and has a moment to answer.
 
 use crate::namespace::NamespaceId;
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags};
@@ -17,20 +17,20 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// How to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ask {
-    /// At what cannot wait.
+    /// Only where nothing can wait.
     Quickly,
-    /// And else wait for a moment.
+    /// Elsewhere too, with a wait of a moment.
     Patiently,
 }
 
-/// What is at a path.
+/// The result of a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
     /// Something with this identity.
     Inode(NamespaceId),
     /// Nothing, or nothing that may be looked at.
     Nothing,
-    /// Its file system does not say, or not at once.
+    /// The file system does not answer, or not at once.
     Silence,
 }
 
@@ -43,7 +43,7 @@ pub(crate) fn look(path: &Path, ask: Ask) -> Seen {
     }
 }
 
-/// What the kernel knows of it: openat2(2), `RESOLVE_CACHED` (Linux 5.12).
+/// Looks in the kernel's cache alone: openat2(2), `RESOLVE_CACHED` (Linux 5.12).
 fn cached(path: &Path) -> Seen {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let seen = fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED).and_then(|fd| {
@@ -64,8 +64,8 @@ fn directly(path: &Path) -> Seen {
     NamespaceId::at(CWD, path).map_or(Seen::Nothing, Seen::Inode)
 }
 
-/// Whether what the kernel does not know of the path is nothing to wait for: a namespace of a process, or a name that is
-/// missing in `/run`, where every name that is there is known.
+/// Whether a look at a path that is not in the kernel's cache never waits: at a namespace of a process, or in `/run`, where
+/// the cache has every name that exists.
 fn never_waits(path: &Path) -> bool {
     if is_namespace_of_a_process(path) {
         return true;
@@ -78,7 +78,7 @@ fn never_waits(path: &Path) -> bool {
     known.is_some() && known == device(Path::new("/run"))
 }
 
-/// `/proc/PID/ns/KIND`; behind other names of a process can be any file system.
+/// Whether it is `/proc/PID/ns/KIND`. Other links of a process can lead to any file system.
 fn is_namespace_of_a_process(path: &Path) -> bool {
     let mut parts = path.iter().map(|part| part.to_str().unwrap_or_default());
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());

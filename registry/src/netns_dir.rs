@@ -3,11 +3,11 @@
 //!
 //! `ip netns add` mounts the directory on itself with all that is mounted in it. Where `/run` is shared, as under systemd,
 //! that makes peers, which come and go together. Where it is private, it makes copies that cover the originals: the owner
-//! of a name unmounts the copy, and his unlink fails with EBUSY for ever. So the directory is mounted here while it is
-//! empty, when there is nothing to copy and nothing to cover, and left as it is otherwise.
+//! of a name unmounts the copy, and unlink(2) fails with EBUSY for ever. So this module mounts the directory while it is
+//! empty, when there is nothing to copy and nothing to cover, and leaves it as it is otherwise.
 //!
-//! It is left as it is, too, where an engine has a mount namespace of its own (`KUBENSMNT`): the mount would propagate there,
-//! and cover what the engine has mounted in the directory, which is empty here.
+//! It also leaves the directory as it is where an engine has a mount namespace of its own (`KUBENSMNT`): the mount would
+//! propagate there, and cover what the engine has mounted in the directory, which is empty here.
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Step};
@@ -31,8 +31,8 @@ pub struct NetnsDir {
 }
 
 impl NetnsDir {
-    /// Opens it to make pins in: makes it where there is none, and a shared mount where it is no mount
-    /// point yet and empty, unless it is to be left `as_is`. A mount that is there already is left as its maker wanted it.
+    /// Opens it to make pins in. Makes it where there is none, and mounts it, shared, where it is empty and no mount point
+    /// yet, unless `as_is` is set. A mount that is there already stays as its maker wanted it.
     ///
     /// # Errors
     /// When it is a file or a symbolic link, or cannot be made or mounted.
@@ -75,11 +75,10 @@ impl NetnsDir {
     }
 
     /// Mounts it on itself and shares the mount, once a boot, unless there is something in it. `ip netns add` mounts it
-    /// under a flock of the directory. Every user can take that one, so it is waited for only as long as iproute2 needs it:
-    /// porthole's own programs keep out of each other's way by the registry's lock, and mounted twice the directory is the
-    /// same one.
+    /// under a flock of the directory. Every user can take that lock, so it is waited for only as long as iproute2 needs it.
+    /// porthole's own programs have the registry's lock, and a directory that is mounted twice works as well.
     fn share(self, deadline: Deadline) -> Result<Self, Error> {
-        // The price of a start in a directory that stays as it is: one look at its first names, however many there are.
+        // In a directory that stays as it is, this look at its first names is all that a start costs.
         if !is_empty(&self.path)? {
             return Ok(self);
         }
@@ -90,7 +89,7 @@ impl NetnsDir {
         if !is_mount_root(CWD, &path)? && is_empty(&path)? {
             mount_bind(&path, &path).map_err(fail(&path))?;
             mount_change(&path, MountPropagationFlags::SHARED).map_err(fail(&path))?;
-            // A name that somebody has mounted since the look is covered now: this mount gives way, unless it is in use.
+            // A name that was mounted since the look is covered now. This mount gives way, unless it is in use.
             if !is_empty(&path)? {
                 let _ = unmount(&path, UnmountFlags::NOFOLLOW);
             }
@@ -100,7 +99,7 @@ impl NetnsDir {
     }
 }
 
-/// Whether there is no name in it. Reads no more than a few of them.
+/// Whether the directory is empty. Reads a few names at most.
 fn is_empty(path: &Path) -> Result<bool, Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = fs::openat(CWD, path, flags, Mode::empty()).map_err(fail(path))?;

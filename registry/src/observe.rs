@@ -17,11 +17,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// No path that the kernel opens is longer, its end included: PATH_MAX.
+/// The longest path that the kernel opens, with its NUL: PATH_MAX.
 const LONGEST_PATH: usize = 4096;
-/// The kernel's sets of capabilities have as many bits.
+/// The number of bits in a set of capabilities.
 const CAPABILITIES: usize = 64;
-/// Twice the longest name of one.
+/// Twice the length of the longest name of a capability.
 const LONGEST_CAPABILITY: usize = 48;
 
 /// What to make a record of.
@@ -171,7 +171,7 @@ fn recordable(path: &Path) -> Option<PathBuf> {
     path.to_str().filter(|text| text.len() < LONGEST_PATH).map(PathBuf::from)
 }
 
-/// The name of a capability, as far as it can be one.
+/// The name of a capability, if it can be one.
 fn capability(name: &str) -> Option<String> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     (name.len() <= LONGEST_CAPABILITY && name.chars().all(is_name)).then(|| name.to_owned())

@@ -130,7 +130,7 @@ impl Process {
         matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0))
     }
 
-    /// Waits for its end; false if that has not come by the deadline.
+    /// Waits for its end. Returns false if it lives at the deadline.
     pub fn ends_by(&self, deadline: Deadline) -> bool {
         let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
         loop {
@@ -172,7 +172,7 @@ impl Process {
     }
 }
 
-/// So many clock ticks after boot, by the clock as it is set now.
+/// The time that many clock ticks after boot, by the clock as it is set now.
 pub fn started_at(start: u64) -> Option<SystemTime> {
     let ticks = rustix::param::clock_ticks_per_second();
     let since_boot = Duration::from_millis(start.checked_mul(1000)?.checked_div(ticks)?);

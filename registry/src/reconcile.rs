@@ -41,11 +41,11 @@ pub enum Action {
     DropMember,
     /// Remove record and pin.
     Release,
-    /// Follow its engine, which calls the container by another name, with record and pin.
+    /// Rename record and pin, since the engine has renamed the container.
     Rename,
     /// Remove a pin that no record tells of.
     Unpin,
-    /// Move a record that cannot be read, or what else stands in the registry's place, out of the way.
+    /// Move a record that cannot be read, or a stray that is in the registry's way, to quarantine.
     Quarantine,
     /// Remove what a hook that was killed has left.
     CleanUp,
@@ -96,7 +96,7 @@ pub struct Done {
 }
 
 impl Done {
-    /// Something that failed as a whole.
+    /// A whole part of the work that failed.
     pub fn failed(action: Action, error: &Error) -> Self {
         Self { action, subject: "registry".to_owned(), detail: error.with_remedy(), failed: true }
     }
@@ -104,19 +104,19 @@ impl Done {
 
 impl Registry {
     /// Brings records, pins and processes to agreement. Returns what it did; nothing where all agrees. A failure
-    /// is in the result, and costs nothing but itself.
+    /// is a line of the result, and stops nothing else.
     ///
     /// Takes the lock for one record at a time, so that hooks get their turn.
     pub fn reconcile(&self, boot_id: &str, template: &Template, patience: Duration) -> Vec<Done> {
         let mut pass =
             Pass { registry: self, boot_id, template, patience, records: Vec::new(), done: Vec::new() };
-        // Names last, when those of what has ended are free.
+        // Names come last, when those of ended containers are free.
         for part in [Pass::strays, Pass::records, Pass::index, Pass::going, Pass::draft, Pass::names] {
             if let Err(error) = part(&mut pass) {
                 let is_locked =
                     matches!(error, Error::LockTimeout { .. } | Error::System { step: Step::Lock, .. });
                 pass.note(Action::Keep, self.store.path().display().to_string(), "", Err(error));
-                // Waited for once, for as long as there is patience.
+                // One wait for the lock is enough.
                 if is_locked {
                     break;
                 }
@@ -138,7 +138,7 @@ impl Registry {
         let mut held = false;
         if let Some(netns) = record.netns().filter(|ns| !ns.host) {
             let others = self.store.members(netns.id.ino)?.iter().any(|member| *member != record.id);
-            // With its sandbox a pod ends.
+            // A pod ends with its sandbox.
             let by_path = record.kind != Kind::Sandbox && self.held(netns.id)? != Seen::No;
             held = others || by_path;
         }
@@ -148,7 +148,7 @@ impl Registry {
 }
 
 impl Registry {
-    /// Whether the index does not know the pin that the record tells of: its entry was damaged or removed.
+    /// Whether the index lacks the pin that the record names: its entry was damaged or removed.
     fn is_unnamed(&self, record: &Record) -> Result<bool, Error> {
         match (&record.pin, record.netns().filter(|ns| !ns.host)) {
             (Some(_), Some(netns)) => Ok(self.store.pin_name(netns.id.ino)?.is_none()),
@@ -162,7 +162,7 @@ pub(crate) struct Pass<'a> {
     boot_id: &'a str,
     pub(crate) template: &'a Template,
     patience: Duration,
-    /// Those that were there when the index was looked through.
+    /// The records, as read at the start of the pass through the index.
     pub(crate) records: Vec<Record>,
     done: Vec<Done>,
 }
@@ -184,7 +184,7 @@ impl Pass<'_> {
         self.done.push(Done { action, subject: subject.into(), detail, failed });
     }
 
-    /// Strays: those in the registry's way, and those that may be a newer version's.
+    /// Moves strays out of the registry's way, and reports those that may be a newer version's.
     fn strays(&mut self) -> Result<(), Error> {
         let store = &self.registry.store;
         let (strays, unreadable) = store.strays();
@@ -263,7 +263,7 @@ impl Pass<'_> {
         self.note(action, id, why, result);
     }
 
-    /// Writes the pin's name into an index that has lost it: else the pin would be nobody's, and stay for ever.
+    /// Writes the pin's name into an index that has lost it; otherwise the pin would have no owner, and stay for ever.
     fn restore_name(&self, lock: &Lock, record: &Record) -> Result<(), Error> {
         let registry = self.registry;
         match (&record.pin, record.netns()) {
@@ -285,7 +285,7 @@ impl Pass<'_> {
         let id = crate::namespace::NamespaceId::of(&fd).map_err(fail())?;
         let ino = record.netns().map_or(id.ino, |ns| ns.id.ino);
         let host = Host::open().map_err(fail())?.namespace(NamespaceKind::Net) == Some(id);
-        // A record of few words may not say so.
+        // A record of another version may lack this field.
         record.namespaces.insert(NamespaceKind::Net, NamespaceRecord { path, id, host });
         let netns = Some(fd).filter(|_| !host);
         let holder = self.registry.store.holder(ino)?;

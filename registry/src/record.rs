@@ -1,8 +1,8 @@
 //! The record of one container: schema 1.
 //!
-//! Changes to the schema only add, and readers of every version live side by side on a node. So a record is read by what of
-//! it this version knows; a field, a value or a schema from later is no error. A record that is written again keeps it: a program
-//! changes only what it means to change.
+//! Changes to the schema only add, and readers of every version live side by side on a node. So a reader takes what it
+//! knows of a record; a field, a value or a schema of a later version is no error. A record that is written again keeps
+//! them: a program changes only the values that it means to change.
 
 mod carry;
 
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// The schema that this code writes,.
+/// The schema that this code writes.
 pub const SCHEMA: u32 = 1;
 /// A file larger than this is no record, so nothing larger is written.
 pub const MAX_BYTES: u64 = 256 << 10;
@@ -50,7 +50,7 @@ struct FlatNamespace {
     host: bool,
 }
 
-/// Without its number it is none.
+/// A namespace without an inode number is none.
 impl Lenient for Option<NamespaceRecord> {
     fn from_object<'de, A: MapAccess<'de>>(object: A) -> Result<Self, A::Error> {
         fields(object).map(|flat: FlatNamespace| (flat.ino != 0).then(|| flat.into()))
@@ -233,8 +233,8 @@ impl Record {
     /// Reads a record from its JSON text.
     ///
     /// # Errors
-    /// That it is no JSON, or names no container or no process: `id`, `pid`, `pid_start`, `boot_id`. Without them nothing
-    /// can be said of it, and whatever else is missing or new can be done without.
+    /// That it is no JSON, or names no container or no process: `id`, `pid`, `pid_start`, `boot_id`. No other field is
+    /// needed.
     pub fn parse(json: &[u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(json).map_err(|e| e.to_string())?;
         let mut record = Self::parse_alone(text).map_err(|e| e.to_string())?;
@@ -242,14 +242,14 @@ impl Record {
         Ok(record)
     }
 
-    /// By what this version knows, without the text.
+    /// Reads what this version knows, and keeps no text.
     fn parse_alone(text: &str) -> serde_json::Result<Self> {
         let mut reader = serde_json::Deserializer::from_str(text);
         let record = Self::deserialize(&mut reader)?;
         reader.end().map(|()| record)
     }
 
-    /// The JSON text of the record, with all that was in the text it was read from and this version does not know.
+    /// The JSON text of the record, with all that this version does not know of the text that it was read from.
     ///
     /// # Errors
     /// That a path is no UTF-8.
@@ -281,7 +281,7 @@ impl Record {
         Self::serialize(self, &mut serde_json::Serializer::new(&mut json)).map(|()| json)
     }
 
-    /// Takes over what an earlier record of the same life of the container says beside this one.
+    /// Takes over the fields of an earlier record of the same life of the container.
     pub(crate) fn continues(&mut self, earlier: Self) {
         self.created = earlier.created;
         self.schema = self.schema.max(earlier.schema);
@@ -321,8 +321,8 @@ impl Record {
         }
     }
 
-    /// When the container was started: RFC 3339, UTC. Of an earlier boot the clock is not known, and when the record was
-    /// made has to do.
+    /// When the container was started: RFC 3339, UTC. The clock of an earlier boot is not known, so the time of the record
+    /// stands in.
     pub fn started(&self, boot_id: &str) -> String {
         let at = Some(self.pid_start).filter(|_| self.boot_id == boot_id).and_then(started_at);
         at.map_or_else(|| self.created.clone(), |at| humantime::format_rfc3339_seconds(at).to_string())

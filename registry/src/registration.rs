@@ -63,11 +63,11 @@ pub struct Registry {
     pub(crate) views: Views,
 }
 
-/// What a pin may be called.
+/// The names that a pin may get.
 struct Names<'a> {
     /// Best first.
     candidates: Vec<PinName>,
-    /// What decides whether a name that is taken is its owner's still.
+    /// The template, by which the owner of a taken name is known.
     template: &'a Template,
 }
 
@@ -83,13 +83,13 @@ impl Registry {
         Self { store, netns_dir, views: Views::default() }
     }
 
-    /// The same, with mount namespaces beside the host's in which engines can have their own pins.
+    /// The same registry, with mount namespaces beside the host's in which engines can have their own pins.
     #[must_use]
     pub fn seeing(self, views: Views) -> Self {
         Self { views, ..self }
     }
 
-    /// These.
+    /// The mount namespaces beside the host's.
     pub const fn views(&self) -> &Views {
         &self.views
     }
@@ -103,8 +103,8 @@ impl Registry {
     ///
     /// # Errors
     /// Why there is no pin, or no record; a record without a pin is complete otherwise. Nothing is left half-made. There is
-    /// none for a process that has ended while the lock was waited for: its poststop may have been, or never comes.
-    /// And none is displaced while its process lives.
+    /// no record for a process that ended during the wait for the lock: its poststop may be over, or never come. And no
+    /// record is displaced while its process lives.
     pub fn register(
         &self,
         lock: &Lock,
@@ -311,8 +311,8 @@ impl Registry {
     }
 
     /// Whether the name can be had. A pod that is made again meets the pin of the one before it where
-    /// nothing told us that it went: that pin gives way. One that others are in still, none of which has the name, gets
-    /// another.
+    /// no hook was called at its end: that pin gives way. A pin with members, none of which has the name, gets another
+    /// name.
     pub(crate) fn is_free(
         &self,
         lock: &Lock,
@@ -340,9 +340,9 @@ impl Registry {
     }
 }
 
-/// Whether the network namespace outlives the container by its engine's will: that of a pod, whose containers come and
-/// go. A sandbox ends with its pod, and a container without a pod with whatever it joined: an operator's `ip netns add`
-/// is no pin of an engine's.
+/// Whether the engine keeps the network namespace beyond the container's end: that of a pod, whose containers come and go.
+/// A sandbox ends with its pod. A container without a pod keeps no namespace that it has joined: an operator's `ip netns
+/// add` is no pin of an engine's.
 pub(crate) fn outlives(record: &Record) -> bool {
     record.kind == Kind::Container && record.pod.is_some()
 }

@@ -31,18 +31,19 @@ const ABANDONED: Duration = Duration::from_secs(65);
 /// What keeps a pin that has no members.
 #[derive(Clone, Copy)]
 enum Holders<'a> {
-    /// The path that the index knows, and maybe one more; and how to look at them.
+    /// The path that the index knows, perhaps one more, and how to look at them.
     Known(Option<&'a Path>, Ask),
     /// Nothing: the pod has ended. An engine takes the pod's network away after that, and finds no pin of ours in its way.
     Over,
 }
 
-/// What became of a release.
+/// The result of a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Released {
     /// The container is not registered any more.
     Done,
-    /// Nothing: the recorded process lives. This is the end of an earlier container of the id, or of another one.
+    /// Nothing was released: the recorded process lives. The end is that of an earlier container of the id, or of another
+    /// one.
     Lives {
         /// Its number.
         pid: i32,
@@ -52,7 +53,7 @@ pub enum Released {
 }
 
 impl<'a> Holders<'a> {
-    /// What is left at a container's end; `path` is that in its own configuration.
+    /// The holders at a container's end; `path` is the one in its own configuration.
     fn after(record: &Record, path: Option<&'a Path>) -> Self {
         match record.kind {
             Kind::Sandbox => Self::Over,
@@ -72,8 +73,8 @@ enum Verdict {
 impl Registry {
     /// Releases a container: its member goes, and its pin if nothing else holds the namespace. `holder` is the
     /// path in the container's own configuration where that can still be read. Releasing what is not there is
-    /// no error; while the recorded process lives nothing is. With its sandbox a pod ends, whatever its engine has still to
-    /// take away.
+    /// no error. While the recorded process lives, nothing is released. A pod ends with its sandbox, even if its engine has
+    /// still to remove its own pin.
     ///
     /// Unmounting waits for the kernel, and a hundred containers may end at once: so it is done between two turns
     /// with the lock, on a mount that was taken hold of under it.
@@ -88,7 +89,7 @@ impl Registry {
         deadline: Deadline,
     ) -> Result<Released, Error> {
         let Some(record) = self.store.record(id)? else { return Ok(Released::Done) };
-        // Most have ended by then, and the boot need not be looked at.
+        // Most processes have ended by then, and the boot id is not needed.
         if is_running(record.pid, record.pid_start) && record.is_running(&this_boot()?) {
             return Ok(Released::Lives { pid: record.pid, start: record.pid_start });
         }
@@ -160,7 +161,7 @@ impl Registry {
         // Start elsewhere each time, so that long-held pins do not hide the others.
         let start = if idle.is_empty() { 0 } else { turn % idle.len() };
         for ino in idle.iter().cycle().skip(start).take(SWEEP.min(idle.len())) {
-            // One that a dead file system holds is reconcile's to wait for.
+            // `reconcile` waits for the holder on a dead file system, a sweep does not.
             failures.note(self.settle_by(lock, *ino, Ask::Quickly).map(drop));
         }
         // Those were made without the hook, and it will not be called at their end either.
@@ -242,7 +243,7 @@ impl Registry {
             let is_held = |path: &Path| is_held(path, id, ask) || self.views.find(path, id).is_some();
             let is_other = |path: &&Path| !is_same_place(path, &dir, &name);
             let known = self.store.holder(ino)?;
-            // What cannot be looked at is not taken away: `reconcile` sees more.
+            // A holder that cannot be looked at keeps the pin: `reconcile` sees more.
             let stays = other.filter(is_other).is_some_and(is_held)
                 || known.as_deref().filter(is_other).is_some() && self.held_by(id, ask)? != views::Seen::No;
             if stays {

@@ -1,9 +1,9 @@
-//! Names that change hands: a pin gets another one, because its container has another one or because its name is that
-//! of a container that is elsewhere by now.
+//! Names that change hands. A pin is renamed when its engine has renamed the container, or when its name belongs to a
+//! container that is in another namespace by now.
 //!
-//! The new pin is written down as one that is going before it is made. One exchange of two links makes it the index's,
-//! and the old one the one that is going. So what a kill leaves is a pin that is going, which the next hook or
-//! `reconcile` removes.
+//! The index lists the new pin as one that is going before it is made. One exchange of two links makes it the index's,
+//! and the old one the one that is going. So a kill leaves a pin that is going, which the next hook or `reconcile`
+//! removes.
 
 use crate::container_id::ContainerId;
 use crate::error::Error;
@@ -22,14 +22,14 @@ impl Registry {
     /// # Errors
     /// When the new pin cannot be made; the old one stays then.
     fn rename_pin(&self, lock: &Lock, dir: &NetnsDir, ino: u64, to: &PinName) -> Result<(), Error> {
-        // Left by one that was killed.
+        // An earlier change of this namespace may have been killed.
         self.finish(lock, ino)?;
         let Some(from) = self.store.pin_name(ino)? else { return Ok(()) };
         let Some(id) = self.pin_id(dir, &from, ino)? else { return Ok(()) };
         let Some(netns) = dir.open_pin(&from, id)? else { return Ok(()) };
         self.store.set_going(lock, ino, &dir.path().join(to.as_str()))?;
         if let Err(error) = dir.pin(to, netns, id) {
-            // The name may be somebody else's by now, so the entry alone goes.
+            // Another pin may have the name by now, so only the entry goes.
             drop(self.store.unshelve(lock, ino));
             return Err(error);
         }
@@ -51,9 +51,9 @@ impl Registry {
         self.update(lock, &Record { pin, ..record })
     }
 
-    /// Frees a name that another container wants, if none of those in the namespace has it any more: its owner was
-    /// started again in another one. The pin is then called after who is left. A pod keeps its name, also without a
-    /// container.
+    /// Frees a name that another container wants, if no member of the namespace has it any more: its owner was started
+    /// again in another namespace. The pin then gets the name of a member that is left. A pod keeps its name, also without
+    /// a container.
     pub(crate) fn give_up_name(
         &self,
         lock: &Lock,
@@ -64,11 +64,11 @@ impl Registry {
     ) -> Result<(), Error> {
         let mut members = Vec::new();
         for id in self.store.members(ino)? {
-            // One that cannot be read may be the owner.
+            // A record that cannot be read may be the owner's.
             let Ok(Some(record)) = self.store.record(&id) else { return Ok(()) };
             members.push(record);
         }
-        // A pod has one network namespace for as long as it is there, so its name cannot be of one elsewhere.
+        // A pod has one network namespace as long as it exists, so no container elsewhere has its name.
         let keeps = |record: &Record| record.pod.is_some() || is_called(record, name, template);
         if members.iter().any(keeps) {
             return Ok(());
@@ -84,8 +84,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Has a record and its pin follow the engine, which calls the container `name` now. Returns the pin's name that is
-    /// free by that.
+    /// Renames a record and its pin, since the engine calls the container `name` now. Returns the name that the pin has
+    /// freed.
     fn rename(
         &self,
         lock: &Lock,
@@ -96,7 +96,7 @@ impl Registry {
         let before = record.clone();
         record.name = Some(name);
         let mut freed = None;
-        // The pin first: a record with the new name would hide from the next run that the pin has not got it yet.
+        // The pin comes first: a record with the new name would keep the next run from renaming the pin.
         if let Some(ino) = record.netns().filter(|netns| !netns.host).map(|netns| netns.id.ino)
             && let Some(old) = self.store.pin_name(ino)?
             && is_called(&before, &old, template)
@@ -145,7 +145,7 @@ impl Registry {
 }
 
 impl Pass<'_> {
-    /// Containers that their engine calls by another name now, and records that do not tell their pin's.
+    /// Renames containers that their engine has renamed, and mends records that have an old name of their pin.
     pub(crate) fn names(&mut self) -> Result<(), Error> {
         let records = std::mem::take(&mut self.records);
         let registry = self.registry;
@@ -162,7 +162,7 @@ impl Pass<'_> {
                 continue;
             };
             let lock = self.lock()?;
-            // Once more under the lock: it may have ended, or be another by now.
+            // Once more under the lock: the container may have ended, or be another one by now.
             let found = match registry.store.record(&id) {
                 Ok(Some(found)) if found.name == record.name => found,
                 _ => continue,
@@ -180,7 +180,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// A name that a rename has freed goes to the container that has it now, if that is one and has a longer one instead.
+    /// Gives a name that a rename has freed to the container that has it now, if its pin has a longer name.
     fn hand_over(&mut self, name: &PinName, records: &[Record]) -> Result<(), Error> {
         let registry = self.registry;
         let wants = |record: &&Record| {
@@ -193,7 +193,7 @@ impl Pass<'_> {
         let Ok(Some(record)) = registry.store.record(&record.id) else { return Ok(()) };
         let Some(ino) = record.netns().map(|netns| netns.id.ino) else { return Ok(()) };
         let Some(old) = registry.store.pin_name(ino)?.filter(|old| old != name) else { return Ok(()) };
-        // A pin that is called after another container is that one's.
+        // A pin that is called after another member stays that member's.
         if !is_called(&record, &old, self.template) {
             return Ok(());
         }
@@ -206,7 +206,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// A kill between the pin's new name and the records leaves those with the old one.
+    /// Mends records with an old name of their pin: a kill after the exchange leaves them.
     fn pin_on_record(&self, record: &Record) -> Result<(), Error> {
         let registry = self.registry;
         let (Some(pin), Some(netns)) = (&record.pin, record.netns()) else { return Ok(()) };

@@ -1,6 +1,7 @@
-//! The sandbox of a pod that is nothing but its engine's pin at the moment: what it is called, and where its files are.
+//! The sandbox of a pod of which no container runs: its engine, its id, and where its files are.
 //!
-//! It is a link in the index, `ENGINE/ID/PATH/OF/BUNDLE`, which older versions read over. No record: those are of processes.
+//! It is a link in the index, `ENGINE/ID/PATH/OF/BUNDLE`, which older versions pass over. It is no record, since a record
+//! describes a process.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -9,7 +10,7 @@ use crate::identity::{Engine, Identity, Kind};
 use crate::lenient::Lenient;
 use crate::record::Record;
 
-/// Whose sandbox it is, its id, and its bundle.
+/// The engine, id and bundle of a sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sandbox {
     /// The engine that made it.
@@ -41,8 +42,8 @@ impl Sandbox {
         Some(Self { engine: record.engine, id, bundle })
     }
 
-    /// Whether its engine says that it is there, as far as that can be told from its files: CRI-O marks one that has been
-    /// stopped. That its network is there is another question.
+    /// Whether its engine has stopped it, by its files: CRI-O marks a sandbox that is stopped. Whether its network is there
+    /// is another question.
     pub fn is_stopped(&self) -> bool {
         self.bundle.as_ref().is_some_and(|bundle| bundle.join("stopped").exists())
     }
@@ -63,7 +64,7 @@ impl Sandbox {
     }
 }
 
-/// A path that leads down alone, and is short enough for a link.
+/// A path without `..` that is short enough for a link.
 fn plain(path: &Path) -> Option<PathBuf> {
     let down = |part| matches!(part, Component::RootDir | Component::Normal(_));
     let fits = path.to_str().is_some_and(|text| text.len() < 3500);

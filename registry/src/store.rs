@@ -21,14 +21,14 @@ pub(crate) const IDLE: &str = "idle";
 pub(crate) const DRAFT_NAME: &str = ".draft";
 const DRAFT: &str = "containers/.draft";
 
-/// To write a file of the registry's. A FIFO in its place does not hang.
+/// The flags to open a file of the registry's for writing. A FIFO in its place does not block.
 pub(crate) const WRITE: OFlags = OFlags::WRONLY
     .union(OFlags::CREATE)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::NONBLOCK)
     .union(OFlags::CLOEXEC);
 
-/// Something in one of the registry's directories.
+/// An entry of one of the registry's directories.
 pub(crate) struct Entry {
     pub(crate) name: OsString,
     pub(crate) kind: FileType,
@@ -233,7 +233,7 @@ impl Store {
                 continue;
             }
             let kind = match entry.file_type() {
-                // Not every file system tells.
+                // Not every file system gives the type.
                 FileType::Unknown => fs::statat(&self.run, directory.join(name), AtFlags::SYMLINK_NOFOLLOW)
                     .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode)),
                 kind => kind,

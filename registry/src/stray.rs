@@ -1,7 +1,7 @@
 //! Strays: files and directories in the registry that are not the registry's.
 //!
-//! A thing of another type at one of the registry's own names is in its way, and `reconcile` moves it to quarantine. A name
-//! that the registry does not give may be a newer version's: it is passed over, told, and left where it is.
+//! An entry of another type at one of the registry's own names is in its way, and `reconcile` moves it to quarantine. An
+//! unknown name may be a newer version's: it is passed over, reported, and left where it is.
 
 use crate::container_id::ContainerId;
 use crate::error::{Error, Step};
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 /// The registry's directories.
 const DIRECTORIES: [&str; 5] = [RECORDS, PINNED, GOING, IDLE, ADOPTED];
-/// So many things of one name in quarantine are enough.
+/// The most entries of one name that quarantine keeps.
 const NAMESAKES: usize = 100;
 
 /// Something that is not the registry's.
@@ -23,9 +23,9 @@ const NAMESAKES: usize = 100;
 pub struct Stray {
     /// Where, seen from the registry's directory.
     pub path: PathBuf,
-    /// The type of the thing that is there.
+    /// Its type.
     pub found: &'static str,
-    /// The type that has to be there: the stray is in the registry's way. None where the name is not the registry's either.
+    /// The type that has to be there, where the stray is in the registry's way. None where its name is unknown too.
     pub expected: Option<&'static str>,
 }
 
@@ -39,7 +39,7 @@ impl std::fmt::Display for Stray {
 }
 
 impl Store {
-    /// All that is not the registry's, and the directories that cannot be read.
+    /// All strays, and the directories that cannot be read.
     pub fn strays(&self) -> (Vec<Stray>, Vec<Error>) {
         let (mut strays, mut unreadable) = (Vec::new(), Vec::new());
         for directory in DIRECTORIES {
@@ -75,7 +75,7 @@ impl Store {
         (strays, unreadable)
     }
 
-    /// In the entry of a pin, names that the registry does not give are a newer version's, and said nothing about.
+    /// The strays in the entry of a pin. Unknown names there are a newer version's, and are not reported.
     fn strays_of(&self, entry: &Path, strays: &mut Vec<Stray>, unreadable: &mut Vec<Error>) {
         let entries = match self.entries(entry) {
             Ok(entries) => entries,
@@ -100,7 +100,7 @@ impl Store {
         Some(FileType::from_raw_mode(stat.st_mode))
     }
 
-    /// Moves something out of the registry's way, and returns where it is then.
+    /// Moves an entry out of the registry's way, and returns its new path.
     ///
     /// # Errors
     /// When it cannot be moved.
@@ -111,7 +111,7 @@ impl Store {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(fail(directory)(errno)),
         }
-        // A record by its own name, anything else by where it was.
+        // A record keeps its name; the name of anything else is made of its path.
         let name = match path.strip_prefix(RECORDS) {
             Ok(record) if !record.as_os_str().is_empty() => record.as_os_str().to_owned(),
             _ => path.iter().collect::<Vec<_>>().join(OsStr::new("-")),
@@ -141,7 +141,7 @@ impl Stray {
 /// The type that a name of one of the directories has to have.
 enum Expected {
     This(FileType),
-    /// Whatever it is, it is read as a record, and said to be none.
+    /// Any type is read as a record, and the reading fails.
     Record,
     Nothing,
 }

@@ -1,5 +1,5 @@
-//! Mount namespaces beside the host's: an engine can have one of its own (`KUBENSMNT` of CRI-O), and what it has mounted
-//! there is at the same path elsewhere a bare file.
+//! Mount namespaces beside the host's. An engine can have one of its own (`KUBENSMNT` of CRI-O); at the path of a mount that
+//! it has made there, other mount namespaces have a bare file.
 
 use crate::bounded;
 use crate::namespace::{NamespaceId, NamespaceKind};
@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-/// What the processes of one mount namespace see.
+/// The file system as the processes of one mount namespace see it.
 #[derive(Debug)]
 pub struct View {
     mounts: NamespaceId,
@@ -18,7 +18,7 @@ pub struct View {
 }
 
 impl View {
-    /// That of a process.
+    /// The view of a process.
     ///
     /// # Errors
     /// Those of open(2): the process is gone, or may not be looked at.
@@ -27,7 +27,7 @@ impl View {
         Ok(Self { mounts, root: root(process.dir(), "root")? })
     }
 
-    /// That of the calling thread, as it is now.
+    /// The view of the calling thread, as it is now.
     ///
     /// # Errors
     /// Those of open(2).
@@ -57,7 +57,7 @@ impl View {
         }
     }
 
-    /// A path of its processes without symbolic links; what does not exist is in its parent's place.
+    /// A path of its processes without symbolic links; a path that does not exist is resolved by its parent.
     pub fn resolve(&self, path: &Path) -> PathBuf {
         let resolved = self.open(path, OFlags::PATH).and_then(|fd| {
             let link = fs::readlinkat(CWD, format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new())?;
@@ -83,27 +83,27 @@ fn root(dir: impl std::os::fd::AsFd, path: &str) -> Result<OwnedFd, Errno> {
 /// The mount namespaces that a look at the registry can look into.
 #[derive(Debug, Default)]
 pub struct Views {
-    /// Those of engines: they are asked where a namespace is.
+    /// Those of engines, in which a holder is searched for.
     engines: Vec<View>,
     /// Those of other processes. Copies of an engine's mounts can be in them long after it has unmounted its own.
     others: Vec<View>,
-    /// All other mount namespaces have no process of the host's.
+    /// Whether all other mount namespaces have no process of the host's.
     complete: bool,
 }
 
-/// Whether a namespace is found at a path in a mount namespace.
+/// The answer to whether a namespace is found at a path in a mount namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// It is.
+    /// It is found.
     Yes,
-    /// It is not, or nobody can find it there any more.
+    /// It is not found, or no process can find it there any more.
     No,
-    /// The mount namespace is none of those that can be looked into.
+    /// The program cannot look into the mount namespace.
     Unknown,
 }
 
 impl Views {
-    /// One alone, as a hook has it: of the others nothing is known.
+    /// One alone, as a hook has it. The others are unknown.
     pub fn one(engine: View) -> Self {
         Self { engines: vec![engine], others: Vec::new(), complete: false }
     }
@@ -135,7 +135,7 @@ impl Views {
     }
 }
 
-/// Whether a mount namespace outlives its processes by being mounted somewhere. What cannot be read counts as if it did.
+/// Whether a mount namespace is mounted, and so outlives its processes. If mountinfo cannot be read, it counts as mounted.
 fn is_mounted(mounts: u64) -> bool {
     let name = format!(" mnt:[{mounts}] ");
     bounded::text("/proc/self/mountinfo", bounded::LISTS).map_or(true, |text| text.contains(&name))

@@ -18,7 +18,7 @@ pub struct Missing {
     pub pods: Vec<(ContainerId, String)>,
     /// State of engines that cannot be read.
     pub unreadable: Vec<Unreadable>,
-    /// The processes of all that was found without a record, whether it needs one or not.
+    /// The processes of all containers that were found without a record, whether they need one or not.
     pub processes: Vec<i32>,
 }
 

@@ -132,7 +132,7 @@ impl Registry {
         let Some(reservation) = reservation(ready, adoption)? else { return Ok(false) };
         if self.is_reserved(&reservation)? {
             let ino = reservation.id.ino;
-            // Pinned by a version that kept no more of it than the pod's name.
+            // An older version has pinned it, and kept only the pod's name.
             if self.store.sandbox(ino)?.is_none() {
                 let lock = self.store.lock(Deadline::after(adoption.patience))?;
                 if self.is_reserved(&reservation)? {
@@ -207,7 +207,7 @@ pub(super) fn reservation<'a>(
     Ok(Some(Reservation { netns, id, template: adoption.template, sandbox, identity, holder }))
 }
 
-/// The network namespace that an engine has at `path`, as it was opened; none where it has gone, or where something else is.
+/// The network namespace that an engine has at `path`, as it was opened; none where it has gone, or something else is there.
 fn netns_in(path: &Path, opened: Result<OwnedFd, Errno>) -> Result<Option<(OwnedFd, NamespaceId)>, Error> {
     let fail = || Step::OpenNamespace.on(path.display().to_string());
     let fd = match opened {

@@ -1,6 +1,6 @@
-//! The names that containers have now: Docker and podman rename those that run.
+//! The names that containers have now: Docker and podman rename containers that run.
 //!
-//! Only what an engine keeps in files of its own can change. In an annotation a name stays what it was at the start.
+//! Only a name that an engine keeps in files of its own can change. A name in an annotation stays as it was at the start.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use super::{Clues, Engine, Files, Kind, docker, podman};
 use crate::oci::{Root, Spec, State};
 use crate::record::Record;
 
-/// Looks names up. An index of podman's storage, which has those of all its containers, is read once.
+/// Looks names up. An index of podman's storage has the names of all its containers, and is read once.
 pub struct CurrentNames<'a> {
     files: &'a dyn Files,
     stored: HashMap<PathBuf, HashMap<String, String>>,
@@ -21,7 +21,7 @@ impl<'a> CurrentNames<'a> {
         Self { files, stored: HashMap::new() }
     }
 
-    /// What the engine calls the container now. None where it does not rename, or its files do not tell.
+    /// The name that the engine gives the container now. None where it does not rename, or its files have no name.
     pub fn of(&mut self, record: &Record) -> Option<String> {
         if record.kind == Kind::Sandbox || !matches!(record.engine, Engine::Docker | Engine::Podman) {
             return None;
@@ -33,7 +33,7 @@ impl<'a> CurrentNames<'a> {
         let id = Some(record.id.clone());
         let clues = Clues { state: &state, spec: Some(&spec), files: self.files, id };
         match record.engine {
-            // Of a pod's container the name is packed into Docker's, which cri-dockerd needs as it is.
+            // cri-dockerd packs the name of a pod's container into Docker's name, and never changes it.
             Engine::Docker => docker::identify(&clues)?.name,
             _ => {
                 let storage = podman::storage_of(&clues)?;

@@ -75,7 +75,7 @@ impl Lenient for Engine {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// One that does the work; so is each kind that a newer version knows.
+    /// A container that does the work. Unknown kinds of newer versions count as this one.
     #[default]
     Container,
     /// One that only holds the pod's namespaces: pause, infra.

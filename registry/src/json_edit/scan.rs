@@ -101,7 +101,7 @@ impl Item {
         self.name(text).is_some_and(|key| key == name)
     }
 
-    /// Where its key is if Go takes it for `name`: in any case, and by Unicode's rules, which know one more `s` and `k`.
+    /// Where its key is, if Go takes it for `name`: in any case, and by Unicode's folding, which has one more `s` and `k`.
     pub(super) fn key_like(&self, text: &str, name: &str) -> Option<Range<usize>> {
         let fold = |c: char| match c {
             '\u{17f}' => 's',

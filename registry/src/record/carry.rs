@@ -1,7 +1,7 @@
 //! The part of a record that this version does not know: kept when the record is written again.
 //!
-//! Three texts tell it apart: the one that was read, what this version makes of it, and what it makes of the record now. Of
-//! the first, everything stays that is the same in the other two.
+//! Three texts tell it apart: the one that was read, what this version makes of it, and what it makes of the record now. A
+//! value that is the same in the last two stays as it is in the first.
 
 use super::Record;
 use serde::Deserialize;

@@ -20,7 +20,7 @@ use porthole_registry::{Error, Lock, Released};
 use std::path::Path;
 use std::time::Duration;
 
-/// What a process that has been killed may need to end.
+/// The time that a process may need to end after it was killed.
 const DYING: Duration = Duration::from_millis(100);
 
 /// Runs one stage.
@@ -110,7 +110,7 @@ impl Call<'_> {
     }
 
     /// Pins belong where pid 1 sees them. All that the runtime's own mount namespace shows has been opened by now.
-    /// An engine's own pins are in that: it is returned.
+    /// Returns the mount namespace that it has left: an engine's own pins are in that.
     fn enter_host(&self, host: &Host) -> Result<Views, Failure> {
         let enter = || {
             let Some(other) = host.other_mount_namespace()? else { return Ok(Views::default()) };
@@ -177,12 +177,12 @@ impl Call<'_> {
                 let found = Final::observe(process);
                 self.change(Ok(store), Views::default(), |registry, lock| {
                     match registry.store.record(&self.id)? {
-                        // As it is now: reconcile may have given it another pin since.
+                        // Read again under the lock: `reconcile` may have given it another pin since.
                         Some(mut record) if is_of(&record) => {
                             found.write(&mut record, self.stage);
                             registry.update(&lock, &record)
                         }
-                        // Released since we looked: by a poststop that was quicker.
+                        // A quicker poststop has released it since the look.
                         _ => Ok(()),
                     }
                 })

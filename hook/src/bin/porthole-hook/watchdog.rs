@@ -1,7 +1,8 @@
-//! The last resort: whatever the hook hangs in or trips over, it ends in time, with status 0 and a line in the log.
+//! The last resort: whatever blocks or crashes the hook, it ends in time, with the status that the configuration asks for and
+//! a line in the log.
 //!
 //! A system call that does not return (a dead file system) cannot be polled with a deadline, and a panic or a stack
-//! overflow would end in SIGABRT. What runs then calls nothing that allocates, locks or waits.
+//! overflow would end in SIGABRT. The code that runs then calls nothing that allocates, locks or waits.
 
 use crate::LOG;
 use porthole_hook::log::Line;
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-/// Of the thread that waits: enough for one line.
+/// The stack of the thread that waits: enough for one line.
 const STACK: usize = 64 << 10;
 const LONGEST_ID: usize = 256;
 
@@ -65,26 +66,26 @@ pub(crate) fn container(id: &str) {
 /// The clock of one run. It counts from the start of the program.
 pub(crate) struct Clock {
     start: Instant,
-    /// What waits for the deadline.
+    /// The thread that waits for the deadline.
     thread: Option<Thread>,
 }
 
 impl Clock {
     /// Starts it with the usual deadline, before anything that can wait.
     ///
-    /// What waits for it is a thread. While a system call waits for a file system that does not answer, no handler of a
-    /// signal runs; but a thread that ends the process ends such a wait too.
+    /// A thread waits for it. While a system call waits for a file system that does not answer, no handler of a signal
+    /// runs, but a thread that ends the process ends such a wait too.
     pub(crate) fn start() -> Self {
         let start = Instant::now();
         let ms = milliseconds(&Config::default());
         DEADLINE_MS.store(ms, Ordering::Relaxed);
         let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || wait(start));
-        // Where no thread is to be had the runtime's own timeout is what is left.
+        // Where no thread can be made, the runtime's own timeout remains.
         Self { start, thread: thread.ok().map(|handle| handle.thread().clone()) }
     }
 
-    /// Goes by the configuration from now on. The work has deadlines of its own, a little earlier than this one, which is
-    /// for when they do not work.
+    /// Takes deadline and status from the configuration. Returns the deadline of the work, a little earlier than that of
+    /// the thread, which is for calls that take no deadline.
     pub(crate) fn set(&self, config: &Config) -> Deadline {
         STATUS.store(i32::from(config.on_error == OnError::Fail), Ordering::Relaxed);
         let ms = milliseconds(config);
@@ -112,7 +113,7 @@ fn wait(start: Instant) {
 
 /// Turns a panic, an abort and a stack overflow into a line and an exit.
 pub(crate) fn catch_crashes() {
-    // What kills a writer by default is an error of its write here: no reader, RLIMIT_FSIZE.
+    // A pipe without a reader and RLIMIT_FSIZE make a write fail, and kill nothing.
     sys::ignore(libc::SIGPIPE);
     sys::ignore(libc::SIGXFSZ);
     sys::use_alternate_stack();

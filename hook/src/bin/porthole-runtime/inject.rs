@@ -62,7 +62,7 @@ fn replace(
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let create = || openat(dir, &temporary, flags, Mode::RUSR | Mode::WUSR);
     let new = match create() {
-        // Left by one that was killed and had this number.
+        // A wrapper that had this number was killed, and left it.
         Err(Errno::EXIST) => unlinkat(dir, &temporary, AtFlags::empty()).and_then(|()| create()),
         created => created,
     };
