@@ -1,9 +1,9 @@
-//! Names in the directory of the pins that its own mount covers: let go of.
+//! Lets go of names in the directory of the pins that its own mount covers.
 //!
 //! Where `/run` is private, `ip netns add` and earlier versions of porthole mounted the directory on itself with copies of
-//! all that was mounted in it, and covered the originals. The owner of a name then unmounts the copy, and his unlink fails
-//! with EBUSY. A covered mount has no path. So the cover is moved aside for as long as it takes to open the directory
-//! underneath, which shows the same namespaces at the same names meanwhile.
+//! all that was mounted in it, and covered the originals. The owner of a name then unmounts the copy, and unlink(2) fails
+//! with EBUSY. A covered mount has no path. So this module moves the cover aside for as long as it takes to open the
+//! directory underneath. Meanwhile that one shows the same namespaces at the same names.
 
 use crate::inventory::has_processes;
 use crate::mounts::{self, Mount};
@@ -21,13 +21,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Where the cover is meanwhile, beside the directory: on the same mount.
+/// The name of the cover while it is aside: beside the directory, on the same mount.
 const ASIDE: &str = ".porthole-netns";
 
-/// Lets go of the names that the directory's mount covers, with the registry locked. Returns them; none, and takes no lock,
+/// Lets go of the names that the directory's mount covers, and returns them. It holds the registry's lock, and takes none
 /// where there is nothing to do.
 pub(crate) fn release(netns_dir: &Path, store: &Store, patience: Duration) -> Result<Vec<String>, Problem> {
-    // As mountinfo writes it.
+    // mountinfo has paths without links.
     let Ok(path) = netns_dir.canonicalize() else { return Ok(Vec::new()) };
     let failed = |what: &str, errno: Errno| Problem::failed(format!("{what} {}: {errno}", path.display()));
     let Some(aside) = path.parent().map(|parent| parent.join(ASIDE)) else { return Ok(Vec::new()) };
@@ -50,7 +50,7 @@ pub(crate) fn release(netns_dir: &Path, store: &Store, patience: Duration) -> Re
                 .join(OsStr::from_bytes(&name));
             match unmount(at, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
                 Ok(()) => released.push(String::from_utf8_lossy(&name).into_owned()),
-                // Its owner was quicker.
+                // Its owner has unmounted it already.
                 Err(Errno::INVAL | Errno::NOENT) => {}
                 Err(errno) => {
                     return Err(failed(&format!("unmount {} below", String::from_utf8_lossy(&name)), errno));
@@ -61,7 +61,7 @@ pub(crate) fn release(netns_dir: &Path, store: &Store, patience: Duration) -> Re
     Ok(released)
 }
 
-/// Namespaces that are covered by one mount on a private one. Another cover cannot be moved.
+/// Names of namespaces that a mount on a private mount covers. A cover on a shared mount cannot be moved.
 fn held(mounts: &[Mount], path: &Path) -> Vec<Vec<u8>> {
     let covered = mounts::covered(mounts, path);
     let is_private = |mount: &&&Mount| {
@@ -88,7 +88,7 @@ fn underneath(path: &Path, aside: &Path) -> Result<NetnsDir, Errno> {
 /// Moves the cover back, also after a run that was killed.
 fn restore(aside: &Path, path: &Path) -> Result<(), Errno> {
     match move_mount(CWD, aside, CWD, path, MoveMountFlags::empty()) {
-        // Not there, or no mount.
+        // It is not there, or is no mount.
         Ok(()) | Err(Errno::NOENT | Errno::INVAL | Errno::NOTDIR) => {}
         Err(errno) => return Err(errno),
     }
@@ -98,7 +98,7 @@ fn restore(aside: &Path, path: &Path) -> Result<(), Errno> {
     }
 }
 
-/// Whether the covered mount is the only one that a namespace in use has: covered by somebody who did not copy it.
+/// Whether a namespace in use has no mount but the covered one, since the cover has no copy of it.
 fn is_needed(under: &NetnsDir, path: &Path, name: &[u8]) -> Result<bool, Problem> {
     let name = OsStr::from_bytes(name);
     let Ok(id) = NamespaceId::at(under.fd().as_fd(), name) else { return Ok(false) };

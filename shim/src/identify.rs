@@ -132,7 +132,7 @@ fn find<'a>(inventory: &'a Inventory, trace: &Trace) -> Result<Found<'a>, Proble
         }
         Trace::Name(name) => match by_interface(inventory, name) {
             found if !found.is_empty() => found,
-            // A record of a container that has ended may have the name of a pin that is another's by now.
+            // A record of an ended container may have a pin's name that belongs to another pod by now.
             _ => pod(inventory
                 .pods
                 .iter()

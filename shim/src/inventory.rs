@@ -55,7 +55,7 @@ pub(crate) struct Idle {
     pub(crate) ready: bool,
 }
 
-/// The same, for programs.
+/// The same, as JSON.
 #[derive(Debug, Serialize)]
 pub(crate) struct SandboxSummary<'a> {
     pub(crate) id: &'a str,
@@ -64,7 +64,7 @@ pub(crate) struct SandboxSummary<'a> {
 }
 
 impl SandboxSummary<'_> {
-    /// For people: there is no process to be told by.
+    /// Its state for people, in the place of a pid.
     pub(crate) const fn state(&self) -> &'static str {
         if self.ready { "ready" } else { "ended" }
     }
@@ -138,7 +138,7 @@ impl Inventory {
         let files = store.files().unwrap_or_else(|error| inventory.bad(error));
         inventory.take(read(&store, &files));
         let known: HashSet<u64> = inventory.pods.iter().filter_map(|pod| Some(pod.netns?.ino)).collect();
-        // One that cannot be read costs itself alone.
+        // An entry that cannot be read costs itself alone.
         for ino in store.idle().unwrap_or_else(|error| inventory.bad(error)) {
             if !known.contains(&ino) {
                 let pod = idle_pod(&store, config, ino).unwrap_or_else(|error| inventory.bad(error));
@@ -193,7 +193,7 @@ impl Inventory {
         Ok(inventory)
     }
 
-    /// Keeps an error to be told, and goes on with nothing.
+    /// Keeps an error to be reported, and goes on with the default.
     fn bad<T: Default>(&mut self, error: Error) -> T {
         self.bad.push(error);
         T::default()

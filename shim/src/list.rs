@@ -54,7 +54,7 @@ pub(crate) struct Row<'a> {
     /// When the container was started.
     #[serde(skip_serializing_if = "Option::is_none")]
     started: Option<String>,
-    /// Of a pod of which only the pin is left.
+    /// The sandbox of a pod without a container.
     #[serde(skip_serializing_if = "Option::is_none")]
     sandbox: Option<SandboxSummary<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -147,7 +147,7 @@ impl<'a> Chosen<'a> {
 /// What only the kernel knows of a pod.
 struct Look {
     ips: Vec<IpAddr>,
-    /// Of each of the chosen containers, whether it runs, and when it was started.
+    /// Whether each chosen container runs, and when it was started.
     lives: Vec<(bool, String)>,
 }
 
@@ -245,7 +245,7 @@ const fn kind(kind: Kind) -> &'static str {
     }
 }
 
-/// How long something has been there since this time.
+/// The age of something that started at this time.
 pub(crate) fn age(since: &str) -> Option<String> {
     let since = humantime::parse_rfc3339(since).ok()?;
     // A clock that was set back makes it negative: nothing to show then.

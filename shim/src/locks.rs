@@ -5,7 +5,7 @@ pub(crate) fn flock_holder(locks: &str, dev: u64, ino: u64) -> Option<i32> {
     let wanted = format!("{:02x}:{:02x}:{ino}", rustix::fs::major(dev), rustix::fs::minor(dev));
     locks.lines().find_map(|line| {
         let fields: Vec<_> = line.split_whitespace().collect();
-        // One that waits has an arrow in the place of its kind.
+        // The line of a waiter has an arrow in the place of the kind.
         let is_it = fields.get(1) == Some(&"FLOCK") && fields.get(5) == Some(&wanted.as_str());
         fields.get(4).filter(|_| is_it)?.parse().ok()
     })

@@ -155,7 +155,7 @@ mod tests {
             "30 1 0:25 / /run rw - tmpfs t rw\n31 30 0:25 /netns /run/netns rw shared:9 - tmpfs t rw\n";
         assert_eq!(points(&format!("{private}{}", pin(32, 31))), Vec::<PathBuf>::new());
         assert_eq!(points(&format!("{private}{}{}", pin(32, 31), pin(33, 30))), [Path::new("/run/netns/u")]);
-        // Twice, as iproute2 may do it.
+        // Mounted twice, as iproute2 may do.
         let twice = "40 31 0:25 /netns /run/netns rw shared:9 - tmpfs t rw\n";
         assert_eq!(points(&format!("{private}{twice}{}", pin(33, 31))), Vec::<PathBuf>::new());
         assert_eq!(points(&format!("{private}{twice}{}", pin(33, 30))), [Path::new("/run/netns/u")]);

@@ -53,7 +53,7 @@ pub(crate) fn run(args: ReconcileArgs, config: &Config, format: Format) -> Resul
         engines.add(engine, directory);
     }
     let engines = state::directories(&engines, &host);
-    // First the mount that hides or holds pins, then stale records and pins, so that the names they have are free.
+    // The mount that covers pins comes first, then stale records and pins, so that their names are free.
     let mut done: Vec<Done> = uncover(&registry, config).into_iter().collect();
     done.extend(registry.reconcile(&boot_id, &config.pin_name, PATIENCE));
     let adoption = Adoption {
@@ -65,7 +65,7 @@ pub(crate) fn run(args: ReconcileArgs, config: &Config, format: Format) -> Resul
         patience: PATIENCE,
     };
     let adopted = registry.adopt(&adoption);
-    // The work done before is told all the same.
+    // The work that was done before is printed all the same.
     done.extend(adopted.unwrap_or_else(|error| vec![Done::failed(Action::Adopt, &error)]));
     let unknown = unexplained(&registry, &adoption, config, &mut done);
     let told = unknown.len();
@@ -107,8 +107,8 @@ fn uncover(registry: &Registry, config: &Config) -> Option<Done> {
     Some(Done { action: Action::CleanUp, subject, detail, failed })
 }
 
-/// The containers that run, by their processes, and that neither a record nor the state of an engine tells of. What was
-/// being made at the first look has a second one.
+/// The containers that run, by their processes, without a record and in no state of an engine. A container that was being
+/// made at the first look gets a second one.
 fn unexplained(
     registry: &Registry,
     adoption: &Adoption<'_>,
@@ -123,7 +123,7 @@ fn unexplained(
     std::thread::sleep(GRACE);
     let engines = state::directories(adoption.engines, adoption.host);
     let again = registry.adopt(&Adoption { engines: &engines, template: &config.pin_name, ..*adoption });
-    // What failed has failed at the first look, too.
+    // The failures of the second look are those of the first.
     done.extend(again.into_iter().flatten().filter(|done| !done.failed));
     let known = missing(Some(registry), adoption).processes;
     let mut left = look(adoption.host);

@@ -127,7 +127,7 @@ impl Inventory {
             return vec![(pod, Some(record))];
         }
         let of_sandbox = |pod: &&Pod, is_it: &dyn Fn(&str) -> bool| pod.sandbox_id().is_some_and(is_it);
-        // So does that of a sandbox without a record: its pod.
+        // The id of a sandbox without a record means its pod.
         if let Some(pod) = self.pods.iter().find(|pod| of_sandbox(pod, &|id| id == word)) {
             return vec![(pod, None)];
         }
@@ -183,8 +183,8 @@ impl Inventory {
         }
     }
 
-    /// Without what has ended and has the full name of something that lives: a container that was started again, whose
-    /// end no hook has told yet. What has another name stays, as it may be the one that is meant.
+    /// Leaves out ended containers with the full name of a live one: a container that was started again, at whose end no
+    /// hook has run yet. An ended container with another name stays, as it may be the one that is meant.
     pub(crate) fn live_of_one_name<'a>(
         &self,
         found: &[(&'a Pod, Option<&'a Record>)],

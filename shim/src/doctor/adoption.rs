@@ -17,12 +17,12 @@ pub(super) const SUBJECT: Subject =
 /// A container that is being registered is found before its record is: it has this long to become registered.
 const GRACE: Duration = Duration::from_millis(1500);
 
-/// What runs, by the state of the engines and by its processes.
+/// The containers that run, by the state of the engines and by their processes.
 struct Found {
     missing: Missing,
     /// How many containers run, by their processes.
     running: usize,
-    /// Those that neither a record nor the state of an engine tells of.
+    /// Containers without a record that are in no state of an engine.
     unknown: Vec<Running>,
 }
 

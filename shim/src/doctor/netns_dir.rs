@@ -90,7 +90,7 @@ fn propagation(path: &Path, mounts: &[Mount]) -> Check {
     Check::of("netns-directory", subject, format!("{seen}; {pins}"), findings)
 }
 
-/// Names that the directory's own mount holds: made over them by iproute2, or by an earlier version.
+/// Names that the directory's own mount covers: iproute2 or an earlier version has made it.
 fn covered(path: &Path, mounts: &[Mount], seen: &str) -> Option<Finding> {
     let covered = mounts::covered(mounts, path);
     let names: BTreeSet<_> = covered.iter().filter_map(|mount| mount.point.file_name()?.to_str()).collect();

@@ -1,7 +1,7 @@
-//! Pins that are called by a pod's or container's plain name, and what else on the node goes by such a name.
+//! Pins that have a pod's or container's plain name, and units and files of the node that use such a name.
 //!
-//! `ip netns add amphora` fails while a pin is called so, and `ip netns exec amphora`, a unit's `NetworkNamespacePath=` and
-//! `/etc/netns/amphora` mean that pod. Nothing is wrong with that until an operator means something else by it.
+//! `ip netns add amphora` fails while a pin has that name, and `ip netns exec amphora`, a unit's `NetworkNamespacePath=` and
+//! `/etc/netns/amphora` mean that pod. That is a fault only where an operator means another namespace by the name.
 
 use super::check::{Check, Finding, count, few};
 use super::{NEEDS_ROOT, Setting, Subject};
@@ -14,7 +14,7 @@ use std::path::Path;
 
 pub(super) const SUBJECT: Subject = Subject { checks: &["pin-names"], look };
 
-/// Where operators' units are, and packages'.
+/// The directories of units, operators' and packages'.
 const UNITS: [&str; 4] = [
     "/etc/systemd/system",
     "/run/systemd/system",
@@ -23,13 +23,13 @@ const UNITS: [&str; 4] = [
 ];
 const NETNS: [&str; 2] = ["/run/netns/", "/var/run/netns/"];
 
-/// What is known of names.
+/// The names on the node.
 #[derive(Debug, Default)]
 struct Facts {
     pins: usize,
-    /// Names that say nothing of a namespace or an id, each with the pod that it is of.
+    /// Plain names of pins, without a namespace and an id, each with its pod.
     plain: BTreeMap<String, String>,
-    /// Names that units go by, each with one of those.
+    /// Names that units use, each with one of these units.
     units: BTreeMap<String, String>,
     /// Names that `/etc/netns` has a directory for.
     directories: Vec<String>,
@@ -55,7 +55,7 @@ fn gather(setting: &Setting) -> Result<Facts, Error> {
     }
     let Some(store) = Store::open(&setting.config.run_dir)? else { return Ok(facts) };
     for ino in store.pinned()? {
-        // An entry that cannot be read is another check's.
+        // Another check reports an entry that cannot be read.
         let Ok(Some(pin)) = store.pin_name(ino) else { continue };
         facts.pins += 1;
         let pod = store.pod(ino).ok().flatten();
@@ -74,13 +74,13 @@ fn container(store: &Store, ino: u64) -> Option<String> {
     records.find_map(|record| record.name)
 }
 
-/// The network namespaces that units name, each with one of those.
+/// The network namespaces that units name, each with one of these units.
 fn units(tree: &Tree) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for directory in UNITS.map(Path::new) {
         for name in tree.names(directory) {
             let path = directory.join(&name);
-            // Drop-ins are in a directory that is called after their unit.
+            // Drop-ins are in a directory `UNIT.d`.
             let inner = if name.ends_with(".d") { tree.names(&path) } else { Vec::new() };
             for file in
                 inner.iter().map(|file| path.join(file)).chain([path.clone()]).filter(|file| is_unit(file))
@@ -100,8 +100,8 @@ fn is_unit(file: &Path) -> bool {
     ends.is_some_and(|end| ["service", "socket", "conf"].contains(&end))
 }
 
-/// The names in `NetworkNamespacePath=/run/netns/NAME` and in `ip netns add NAME`, or `exec`. Those that a template fills
-/// in are not known.
+/// The names in `NetworkNamespacePath=/run/netns/NAME` and in `ip netns add NAME`, or `exec`. A name that a template fills
+/// in is not known.
 fn named_in(unit: &str) -> Vec<String> {
     let mut names = Vec::new();
     for line in unit.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';'])) {

@@ -73,7 +73,7 @@ impl Facts {
         [unpinned, dead, ended, leaked, abandoned, unfinished, unreadable]
     }
 
-    /// A value, or the error kept and nothing of its kind: what cannot be read costs itself alone.
+    /// The value of a result, or the default, with the error kept: an entry that cannot be read costs itself alone.
     fn value<T: Default>(&mut self, of: &str, result: Result<T, Error>) -> T {
         result.unwrap_or_else(|error| {
             self.unreadable.insert(format!("{of}: {error}"));

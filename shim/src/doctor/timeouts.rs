@@ -1,4 +1,4 @@
-//! How long runtimes wait for the hook: longer than it waits itself, or they fail the container first.
+//! The time that runtimes give the hook: longer than its own deadline, or they fail the container first.
 
 use super::check::{Check, Finding, count};
 use super::engines::{containerd, hooks_d};
@@ -25,7 +25,7 @@ fn look(setting: &Setting) -> Vec<Check> {
     vec![judge(&entries, setting.config.deadline)]
 }
 
-/// Those of the hook's entries in a file for a directory of hooks, or in an OCI configuration; none is no limit.
+/// The timeouts of the hook's entries in a file for a directory of hooks, or in an OCI configuration. None is no limit.
 fn timeouts(file: &Value) -> Vec<Option<f64>> {
     let stages = file["hooks"].as_object().into_iter().flat_map(|hooks| hooks.values());
     let entries = stages.filter_map(Value::as_array).flatten().chain([&file["hook"]]);

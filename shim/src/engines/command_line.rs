@@ -1,4 +1,4 @@
-//! What a daemon was told when it was started: the words of its command line, and the options among them.
+//! The words of a daemon's command line, and the options among them.
 
 /// The values of options on a command line: `--name VALUE`, `--name=VALUE`, `-n VALUE`, `-nVALUE`. Programs that take a
 /// long name behind one dash, as the names here show, do not take the last form: `-config-dir` is no `-c`.

@@ -1,5 +1,5 @@
-//! What CRI-O goes by: its files of settings, and before them the command line and the environment that its daemon was
-//! started with. crio(8), crio.conf(5).
+//! The settings of CRI-O: its files, and before them the command line and the environment of its daemon. crio(8),
+//! crio.conf(5).
 
 use super::daemon::Daemon;
 use super::settings::{self, find};
@@ -9,7 +9,7 @@ use porthole_registry::adopt::StateKind;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
-/// Where it reads files that add to its main one, whatever that is.
+/// The directory of files that add to its main one, wherever that is.
 const DROP_INS: &str = "/etc/crio/crio.conf.d";
 const SOCKET: &str = "/var/run/crio/crio.sock";
 
@@ -23,7 +23,7 @@ pub(crate) struct Settings<'a> {
 }
 
 impl<'a> Settings<'a> {
-    /// Those of the CRI-O whose main file is `config`, and of its daemon where one runs.
+    /// Reads the settings of the CRI-O with the main file `config`, and of its daemon where one runs.
     pub(crate) fn read(tree: &Tree, config: &Path, daemon: Option<&'a Daemon>) -> Result<Self, Problem> {
         let set = |names: &[&str], variable: &str| daemon.and_then(|daemon| daemon.setting(names, variable));
         let drop_ins = daemon
@@ -32,7 +32,7 @@ impl<'a> Settings<'a> {
             })
             .unwrap_or_else(|| DROP_INS.into());
         let mut paths = Vec::new();
-        // An empty name is that of no file.
+        // An empty name stands for no file.
         if set(&["--config", "-config", "-c"], "CONTAINER_CONFIG").is_none_or(|path| !path.is_empty()) {
             paths.push(config.to_owned());
         }
@@ -45,23 +45,23 @@ impl<'a> Settings<'a> {
         &self.drop_ins
     }
 
-    /// What the last file that says something of a key says, and which that is.
+    /// The value of a key in the last file that has it, and that file.
     pub(crate) fn value(&self, key: &[&str]) -> Option<(&Path, &Value)> {
         self.files.iter().rev().find_map(|(path, table)| Some((path.as_path(), find(table, key)?)))
     }
 
-    /// The directories of hooks that its command line or environment names: no file changes them.
+    /// The directories of hooks that its command line or environment names. No file overrides them.
     pub(crate) fn told_hooks_dirs(&self) -> Option<Vec<PathBuf>> {
         let said = self.daemon?.list_setting(&["--hooks-dir", "-hooks-dir"], "CONTAINER_HOOKS_DIR")?;
         Some(said.into_iter().map(PathBuf::from).collect())
     }
 
-    /// A path that the daemon was told, or that a file names; none where it is empty, as nowhere said.
+    /// A path from the command line, the environment or a file. An empty one counts as missing.
     fn path(&self, names: &[&str], variable: &str, key: &[&str]) -> Option<PathBuf> {
         let told = self.daemon.filter(|daemon| daemon.setting(names, variable).is_some());
         let path = match told {
             Some(daemon) => daemon.path_setting(names, variable),
-            // Empty in one file is what the files before it say.
+            // An empty value leaves that of the files before it.
             None => self
                 .files
                 .iter()
@@ -73,20 +73,20 @@ impl<'a> Settings<'a> {
         path.filter(|path| path.is_absolute())
     }
 
-    /// Where it listens.
+    /// The path of its socket.
     pub(crate) fn listen(&self) -> PathBuf {
         let key = ["crio", "api", "listen"];
         self.path(&["--listen", "-listen"], "CONTAINER_LISTEN", &key).unwrap_or_else(|| SOCKET.into())
     }
 
-    /// Where it keeps its containers; what is nowhere said is in storage.conf.
+    /// The directories in which it keeps its containers; storage.conf has those that it does not name.
     pub(crate) fn storages(&self) -> Vec<PathBuf> {
         let run = self.path(&["--runroot", "-runroot"], "CONTAINER_RUNROOT", &["crio", "runroot"]);
         let graph = self.path(&["--root", "-root", "-r"], "CONTAINER_ROOT", &["crio", "root"]);
         run.into_iter().chain(graph).collect()
     }
 
-    /// Where its runtimes keep their containers, of those whose state is known.
+    /// The directories in which its runtimes keep their containers, of runtimes with a known state.
     pub(crate) fn runtime_roots(&self) -> Vec<(StateKind, PathBuf)> {
         let mut found = Vec::new();
         for (_, table) in &self.files {

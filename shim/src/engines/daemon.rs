@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// A running daemon. What is said of it was read while it ran.
+/// A running daemon. All fields were read while it ran.
 #[derive(Clone, Debug)]
 pub(crate) struct Daemon {
     pub(crate) engine: EngineName,
@@ -26,10 +26,10 @@ pub(crate) struct Daemon {
     /// Its command line, `argv[0]` included.
     line: Vec<String>,
     environment: Vec<u8>,
-    /// The file that it executes, as it names it; none where that may not be asked.
+    /// The file that it executes, as it names it; none where that may not be read.
     executable: Option<PathBuf>,
     directory: PathBuf,
-    /// What it sees where its mount namespace is not pid 1's.
+    /// The view of its mount namespace, where that is not pid 1's.
     view: Option<Arc<View>>,
     unit: Option<String>,
 }
@@ -41,7 +41,7 @@ pub(crate) fn all() -> Vec<Daemon> {
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let mut found: Vec<_> = pids.filter_map(|pid| Daemon::of(pid, &host)).collect();
     found.sort_by_key(|daemon| (daemon.process.start(), daemon.pid()));
-    // Engines start themselves again for what they do beside; the copy has the same command line and a later start.
+    // An engine can execute itself again for side work; the copy has the same command line and a later start.
     let mut daemons: Vec<Daemon> = Vec::new();
     for daemon in found {
         let parent = daemon.parent();
@@ -53,19 +53,19 @@ pub(crate) fn all() -> Vec<Daemon> {
     daemons
 }
 
-/// Those of one engine.
+/// The daemons of one engine.
 pub(crate) fn of(engine: EngineName) -> Vec<Daemon> {
     all().into_iter().filter(|daemon| daemon.engine == engine).collect()
 }
 
 impl Daemon {
-    /// The daemon that process `pid` is, if it is one of the host's.
+    /// The daemon of process `pid`, if that is one of the host's.
     fn of(pid: i32, host: &Host) -> Option<Self> {
         let comm = bounded::text(format!("/proc/{pid}/comm"), bounded::FACTS).ok()?;
         let words = bounded::file(format!("/proc/{pid}/cmdline"), bounded::LISTS).ok()?;
         let called = words.split(|&byte| byte == 0).next().unwrap_or_default();
         let called = called.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-        // A program of many names goes by the one that it is called by.
+        // A multi-call program is known by the name that it is called by.
         let named =
             |name: &EngineName| comm.trim_end() == name.daemon() || called == name.daemon().as_bytes();
         let engine = EngineName::ALL.into_iter().filter(|name| name.has_daemon()).find(named)?;
@@ -94,9 +94,9 @@ impl Daemon {
         &self.process
     }
 
-    /// When it was started, not earlier than it was.
+    /// When it was started, rounded up.
     pub(crate) fn started(&self) -> Option<SystemTime> {
-        // A tick is what the start time is exact to.
+        // The start time is exact to a tick.
         self.process.started_at()?.checked_add(Duration::from_millis(20))
     }
 
@@ -105,7 +105,7 @@ impl Daemon {
         self.line.get(1..).unwrap_or_default()
     }
 
-    /// The value of an option; of several the last one counts.
+    /// The value of an option. The last one counts.
     pub(crate) fn option(&self, names: &[&str]) -> Option<&str> {
         command_line::values(self.words(), names).last()
     }
@@ -137,7 +137,7 @@ impl Daemon {
         said.unwrap_or_else(|| self.engine.default_config().into())
     }
 
-    /// Whether its main configuration is the file at `path`, by whatever name.
+    /// Whether its main configuration is the file at `path`, under any name.
     pub(crate) fn reads(&self, path: &Path) -> bool {
         let own = self.config();
         own == path
@@ -149,24 +149,23 @@ impl Daemon {
         self.view.is_some()
     }
 
-    /// Where a path of its own is on this machine, in its mount namespace.
+    /// The path by which this process reaches a path of the daemon's mount namespace.
     pub(crate) fn place(&self, path: &Path) -> PathBuf {
         place(self.view.as_deref(), self.pid(), path)
     }
 
-    /// The value of an option, else that of a variable of its environment, as programs do that know both. An empty value
-    /// is a value.
+    /// The value of an option, else that of a variable of its environment. An empty value is a value.
     pub(crate) fn setting(&self, names: &[&str], variable: &str) -> Option<String> {
         let of_variable = || Some(self.variable(variable)?.to_string_lossy().into_owned());
         self.option(names).map(str::to_owned).or_else(of_variable)
     }
 
-    /// The same of a setting that is a path: a relative one is seen from its working directory.
+    /// The same for a setting that is a path. A relative one starts at its working directory.
     pub(crate) fn path_setting(&self, names: &[&str], variable: &str) -> Option<PathBuf> {
         self.setting(names, variable).filter(|path| !path.is_empty()).map(|path| self.directory.join(path))
     }
 
-    /// The values of an option that may be said several times, each a list with commas; else those of the variable.
+    /// The values of an option that may be given several times, each a list with commas; else those of the variable.
     pub(crate) fn list_setting(&self, names: &[&str], variable: &str) -> Option<Vec<String>> {
         let mut said: Vec<_> = command_line::values(self.words(), names).map(str::to_owned).collect();
         if said.is_empty() {
@@ -176,7 +175,7 @@ impl Daemon {
         Some(items.filter(|item| !item.is_empty()).map(str::to_owned).collect())
     }
 
-    /// A program as it finds it: by its path, or in the directories of its own `PATH`.
+    /// The path at which it finds a program: as given, or in the directories of its own `PATH`.
     pub(crate) fn finds(&self, program: &str) -> Option<PathBuf> {
         let is_program = |path: &PathBuf| {
             let meta = fs::metadata(self.place(path));
@@ -190,10 +189,10 @@ impl Daemon {
         places.find(is_program)
     }
 
-    /// Its own program, by a name under which it is this engine's: programs of many names look at theirs.
+    /// Its own program, under the engine's name where it has one: a multi-call program looks at its name.
     pub(crate) fn program(&self) -> Option<PathBuf> {
         let named = |path: &PathBuf| path.file_name().is_some_and(|name| name == self.engine.daemon());
-        // After an upgrade the file that runs has no name any more, and the new one has its place.
+        // After an upgrade the file that runs has no name any more, and the new file has its place.
         let strip = |path: &PathBuf| {
             let bytes = path.as_os_str().as_bytes();
             PathBuf::from(OsStr::from_bytes(bytes.strip_suffix(b" (deleted)").unwrap_or(bytes)))
@@ -218,12 +217,12 @@ impl Daemon {
         parent_in(&self.process.read("status").ok()?)
     }
 
-    /// Whether a process has started it, or one of those that have.
+    /// Whether a process is among its ancestors.
     pub(crate) fn has_ancestor(&self, pid: i32) -> bool {
         self.lineage().any(|ancestor| ancestor == pid)
     }
 
-    /// The names of the processes that have started it, the nearest first; not pid 1.
+    /// The names of its ancestors, the nearest first, without pid 1.
     pub(crate) fn ancestors(&self) -> Vec<String> {
         let name = |pid| bounded::text(format!("/proc/{pid}/comm"), bounded::FACTS).ok();
         let is_plain = |name: &String| !name.is_empty() && !name.contains('/');
@@ -236,7 +235,7 @@ impl Daemon {
             let status = bounded::file(format!("/proc/{pid}/status"), bounded::LISTS).ok()?;
             parent_in(&status)
         };
-        // A number that is used again while this looks can make no circle that is longer than this.
+        // A pid that is reused meanwhile can make a circle. This ends it.
         std::iter::successors(self.parent(), above).take(64).take_while(|pid| *pid > 1)
     }
 }
@@ -247,7 +246,7 @@ fn parent_in(status: &[u8]) -> Option<i32> {
     status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())
 }
 
-/// What a process sees where its mount namespace is not pid 1's.
+/// The view of a process, where its mount namespace is not pid 1's.
 pub(super) fn other_view(process: &Process, host: &Host) -> Option<View> {
     let is_other = matches!(
         (process.namespace(NamespaceKind::Mnt), host.namespace(NamespaceKind::Mnt)),
@@ -256,7 +255,7 @@ pub(super) fn other_view(process: &Process, host: &Host) -> Option<View> {
     is_other.then(|| View::of(process).ok()).flatten()
 }
 
-/// Where a process's path is on this machine. What pid 1 finds under the same path has that for its name.
+/// The path by which this process reaches a path of another process. It is the same path where both find the same file.
 pub(super) fn place(view: Option<&View>, pid: i32, path: &Path) -> PathBuf {
     let Some(view) = view else { return path.to_owned() };
     let inside = view.open(path, OFlags::PATH).and_then(fstat);
@@ -288,7 +287,7 @@ pub(super) fn link(process: &Process, name: &str) -> Option<PathBuf> {
     Some(PathBuf::from(std::ffi::OsString::from_vec(target)))
 }
 
-/// Whether the process is one of the host's. What may not be looked at counts as the same: only root can tell.
+/// Whether the process is one of the host's. A namespace that may not be looked at counts as the same: only root can tell.
 pub(super) fn is_hosts(process: &Process, host: &Host) -> bool {
     let is_same = |kind: NamespaceKind| match (process.namespace(kind), host.namespace(kind)) {
         (Ok(own), Some(host)) => own == host,
@@ -315,7 +314,7 @@ fn unit_of(cgroup: &[u8]) -> Option<String> {
         let controllers = fields.next()?;
         fields.next().filter(|_| controllers.is_empty() || controllers == "name=systemd")
     });
-    // A user's own manager has services, too, and they are not the system's.
+    // The services of a user's own manager are not the system's.
     let paths = paths.filter(|path| !path.split('/').any(|name| name == "user.slice"));
     let service = |path: &str| path.rsplit('/').find(|name| name.ends_with(".service")).map(str::to_owned);
     paths.filter_map(service).next()

@@ -48,7 +48,7 @@ impl EngineName {
         }
     }
 
-    /// Whether it has one; podman has none that matters here.
+    /// Whether it has a daemon. podman has none that matters here.
     pub(crate) const fn has_daemon(self) -> bool {
         !matches!(self, Self::Podman)
     }
@@ -70,7 +70,7 @@ impl std::fmt::Display for EngineName {
     }
 }
 
-/// Major and minor version; what comes behind does not matter here.
+/// Major and minor version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Version {
     pub(crate) major: u32,
@@ -84,7 +84,7 @@ impl std::fmt::Display for Version {
 }
 
 impl Version {
-    /// The first number with a dot in a text: the answer to `--version` of every engine has it first.
+    /// The first number with a dot in a text, as every engine answers to `--version`.
     pub(crate) fn find(text: &str) -> Option<Self> {
         let words = text.split(|c: char| !c.is_ascii_digit() && c != '.');
         words.into_iter().find_map(|word| {

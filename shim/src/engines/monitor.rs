@@ -1,6 +1,6 @@
 //! Processes that engines start beside containers and that outlive a restart of the engine: containerd's shims, and
-//! conmon of CRI-O and podman. What runs has one, whatever its engine was configured with, so they tell where the state
-//! of what runs is.
+//! conmon of CRI-O and podman. Every container that runs has one, so they tell where its
+//! state is, whatever the engine's configuration.
 
 use super::command_line::values;
 use super::crio::runtime_root;
@@ -20,11 +20,11 @@ pub(crate) struct Monitor {
     pub(crate) process: Process,
     /// The directories of state that it names, as pid 1 or `/proc` has them.
     pub(crate) state: Vec<(StateKind, PathBuf)>,
-    /// Its containers are those of an OCI runtime that calls hooks: no virtual machines.
+    /// Whether an OCI runtime that calls hooks runs its containers, and no virtual machine.
     pub(crate) is_of_oci: bool,
 }
 
-/// All of the host's.
+/// All monitors of the host.
 pub(crate) fn all(host: &Host) -> Vec<Monitor> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -33,7 +33,7 @@ pub(crate) fn all(host: &Host) -> Vec<Monitor> {
 
 fn of(pid: i32, host: &Host) -> Option<Monitor> {
     let comm = bounded::text(format!("/proc/{pid}/comm"), bounded::FACTS).ok()?;
-    // The kernel cuts it after 15 bytes.
+    // The kernel cuts comm after 15 bytes.
     let is_shim = comm.trim_end() == "containerd-shim";
     if !is_shim && !matches!(comm.trim_end(), "conmon" | "conmonrs") {
         return None;
@@ -44,7 +44,7 @@ fn of(pid: i32, host: &Host) -> Option<Monitor> {
     }
     let words = line(&process)?;
     let (state, is_of_oci) = if is_shim {
-        // A program of many names, or a script, has its own before it.
+        // A multi-call program, or the interpreter of a script, comes before its name.
         let mut names = words.iter().take(2).filter_map(|word| word.rsplit('/').next());
         let program = names.rfind(|name| name.starts_with("containerd-shim"))?;
         let is_of_oci = program == "containerd-shim" || program.starts_with("containerd-shim-runc-");
@@ -76,7 +76,7 @@ fn storage(userdata: &Path) -> Option<PathBuf> {
     (is_drivers && userdata.ends_with("userdata")).then(|| driver.parent().map(Path::to_owned)).flatten()
 }
 
-/// What conmon's command line tells: its bundle, its pid file, and the `--root` that it gives to the runtime.
+/// The directories on conmon's command line: from its bundle, its pid file, and the `--root` that it gives to the runtime.
 fn of_conmon(words: &[String]) -> Vec<(StateKind, PathBuf)> {
     let words = words.get(1..).unwrap_or_default();
     let mut found = Vec::new();

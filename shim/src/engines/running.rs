@@ -1,5 +1,5 @@
-//! The containers that run, by their processes alone: the children of the processes that engines start beside them. What
-//! the state on disk does not explain is found so, wherever an engine keeps it.
+//! The containers that run, by their processes alone: the children of the processes that engines start beside them. So a
+//! container is found wherever its engine keeps its state.
 
 use super::monitor;
 use porthole_registry::bounded;
@@ -23,7 +23,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// It, for people.
+    /// Describes it for people.
     pub(crate) fn describe(&self) -> String {
         let netns = self.netns.map(|id| format!(", net:[{}]", id.ino)).unwrap_or_default();
         let cgroup = self.cgroup.as_ref().map(|path| format!(", cgroup {path}")).unwrap_or_default();
@@ -45,14 +45,14 @@ pub(crate) fn containers(host: &Host) -> Vec<Running> {
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let children = pids.filter(|pid| parent(*pid).is_some_and(|parent| monitors.contains(&parent)));
     let mut found: Vec<_> = children.filter_map(|pid| of(pid, host)).collect();
-    // What is executed in a container is a child too, and shares its mounts.
+    // A process that is executed in a container is a child too, and shares its mounts.
     found.sort_by_key(|running| (running.start, running.pid));
     let mut known = HashSet::new();
     found.retain(|running| known.insert(running.mounts));
     found
 }
 
-/// Those of them that no record tells of.
+/// The containers without a record.
 pub(crate) fn unregistered(host: &Host, store: Option<&Store>, boot_id: &str) -> Vec<Running> {
     let mut running = containers(host);
     if running.is_empty() {
@@ -80,7 +80,7 @@ pub(crate) fn unregistered(host: &Host, store: Option<&Store>, boot_id: &str) ->
 
 fn parent(pid: i32) -> Option<i32> {
     let stat = bounded::text(format!("/proc/{pid}/stat"), bounded::FACTS).ok()?;
-    // Behind the name, which may hold anything: state, parent.
+    // State and parent come after the name, which may contain anything.
     stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
@@ -101,7 +101,7 @@ fn of(pid: i32, host: &Host) -> Option<Running> {
     })
 }
 
-/// A runtime that is at work is in the mount namespace of what started it, which need not be the host's.
+/// Whether it is in its parent's mount namespace, as a runtime at work is. That need not be the host's.
 fn is_in_its_parents(process: &Process, mounts: NamespaceId) -> bool {
     let parent = parent(process.pid()).and_then(|pid| Process::open(pid).ok());
     parent.is_some_and(|parent| parent.namespace(NamespaceKind::Mnt).is_ok_and(|own| own == mounts))

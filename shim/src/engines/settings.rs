@@ -6,7 +6,7 @@ use crate::problem::Problem;
 use std::path::PathBuf;
 use toml::{Table, Value};
 
-/// Those of the files that there are, in their order.
+/// Reads the files that exist, in their order.
 pub(crate) fn read(tree: &Tree, paths: Vec<PathBuf>) -> Result<Vec<(PathBuf, Table)>, Problem> {
     let mut files = Vec::new();
     for path in paths {
@@ -23,7 +23,7 @@ pub(crate) fn read(tree: &Tree, paths: Vec<PathBuf>) -> Result<Vec<(PathBuf, Tab
     Ok(files)
 }
 
-/// The value of a key. Where no key is spelt so, one that differs in case alone counts, as to the library that they use.
+/// The value of a key. If no key is spelt so, one that differs in case alone counts, as it does for the engines' library.
 pub(crate) fn find<'a>(table: &'a Table, key: &[&str]) -> Option<&'a Value> {
     let get = |table: &'a Table, name: &str| {
         table.get(name).or_else(|| Some(table.iter().find(|(key, _)| key.eq_ignore_ascii_case(name))?.1))

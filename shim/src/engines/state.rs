@@ -1,5 +1,5 @@
-//! Where the engines of this node keep the state of what runs: what their daemons were started with, what the processes
-//! beside their containers name, and what is configured or usual.
+//! The directories in which the engines of this node keep the state of containers: those that daemons and the processes
+//! beside containers name, and those that are configured or usual.
 
 use super::crio::Settings;
 use super::daemon::{self, Daemon};
@@ -11,7 +11,7 @@ use porthole_registry::adopt::{Engines, StateKind};
 use porthole_registry::host::Host;
 use std::path::{Path, PathBuf};
 
-/// The storage of CRI-O and podman where they say nothing else: the first of these that is there.
+/// The files that name the storage of CRI-O and podman by default. The first that exists counts.
 const STORAGE: [&str; 2] = ["/etc/containers/storage.conf", "/usr/share/containers/storage.conf"];
 
 /// The directories that are configured, or usual, and those of the engines that run. A kind whose list is empty is
@@ -26,7 +26,7 @@ pub(crate) fn directories(configured: &Engines, host: &Host) -> Engines {
     }
     for (kind, dir) in known {
         let list = configured.of(kind);
-        // By whatever name: what is looked through twice is reported twice where it cannot be read.
+        // Compared under any name: a directory that is read twice is reported twice where it cannot be read.
         let is_known = engines.of(kind).iter().any(|known| is_same(known, &dir));
         if !list.is_empty() && !is_known {
             engines.add(kind, dir);
@@ -40,7 +40,7 @@ fn is_same(a: &Path, b: &Path) -> bool {
     a == b || matches!((id(a), id(b)), (Ok(a), Ok(b)) if a == b)
 }
 
-/// What a daemon was told, or reads in its configuration. What it cannot read says nothing.
+/// The directories from a daemon's command line and configuration. A configuration that cannot be read gives none.
 fn of_daemon(tree: &Tree, daemon: &Daemon) -> Vec<(StateKind, PathBuf)> {
     let mut found = match daemon.engine {
         EngineName::Containerd => {
@@ -57,7 +57,7 @@ fn of_daemon(tree: &Tree, daemon: &Daemon) -> Vec<(StateKind, PathBuf)> {
             let storages = settings.storages().into_iter().map(|dir| (StateKind::ContainersStorage, dir));
             storages.chain(settings.runtime_roots()).chain(storages_of(tree, daemon)).collect()
         }
-        // The containerd that it starts is a daemon of its own.
+        // The containerd that Docker starts is a daemon of its own.
         EngineName::Docker | EngineName::Podman => Vec::new(),
     };
     for (_, dir) in &mut found {
@@ -66,7 +66,7 @@ fn of_daemon(tree: &Tree, daemon: &Daemon) -> Vec<(StateKind, PathBuf)> {
     found
 }
 
-/// What containers/storage is told for a daemon whose environment names a file of its own.
+/// The directories of containers/storage for a daemon whose environment names a file of its own.
 fn storages_of(tree: &Tree, daemon: &Daemon) -> Vec<(StateKind, PathBuf)> {
     let named = daemon.variable("CONTAINERS_STORAGE_CONF").filter(|path| !path.is_empty());
     storages(tree, named.map(Path::new))

@@ -60,7 +60,7 @@ pub(crate) struct Contents {
     pub(crate) procfs: bool,
     /// The host's `/etc` lacks one of the files, and gets a directory of them laid over it as a whole.
     pub(crate) etc_merged: bool,
-    /// `/run/xtables.lock` is there for programs that take it: an empty file of the view's own, which nobody writes to.
+    /// Whether `/run/xtables.lock` is there: an empty, read-only file of the view's own.
     pub(crate) xtables_lock: bool,
     /// Files in `/etc`.
     pub(crate) dns: Dns,

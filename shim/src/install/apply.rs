@@ -101,7 +101,7 @@ impl<'a> Applied<'a> {
         self.put_back(&all, problem, "everything is as it was")
     }
 
-    /// Puts back what was changed for one engine. What the others read stays.
+    /// Takes back the changes for one engine. Those for the others stay.
     pub(crate) fn revert_for(&mut self, engine: &Engine, problem: Problem) -> Problem {
         let (own, rest) = self.done.iter().copied().partition::<Vec<_>, _>(|change| change.is_for(engine));
         self.done = rest;

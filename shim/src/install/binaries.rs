@@ -61,7 +61,7 @@ pub(super) fn install(tree: &Tree, state: &State, plan: &mut Plan) -> Result<Pro
     Ok(there)
 }
 
-/// The programs that are there without an installation having put them there.
+/// The programs that exist, but that no installation has put there.
 pub(super) fn left(tree: &Tree, state: &State) -> Vec<PathBuf> {
     let prefixes = PACKAGED.map(|prefix| Programs::below(Path::new(prefix)));
     let paths = prefixes.iter().flat_map(|programs| programs.paths());

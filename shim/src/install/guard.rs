@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// Where the scripts are.
 pub(crate) const DIRECTORY: &str = "/etc/porthole/runtime";
 
-/// Its second line.
+/// The second line of the script.
 const HEAD: &str = "# Written by `porthole install`, removed by `porthole uninstall`.";
 
 /// Plans the script for a runtime of an engine, and returns its path.
@@ -60,7 +60,7 @@ pub(crate) fn path(engine: EngineName, name: &str) -> PathBuf {
     Path::new(DIRECTORY).join(format!("{engine}-{name}"))
 }
 
-/// Whether a text is that of such a script.
+/// Whether a text is such a script.
 pub(crate) fn is_script(text: &str) -> bool {
     text.lines().nth(1) == Some(HEAD)
 }

@@ -243,7 +243,7 @@ fn label(tree: &Tree, plan: &mut Plan) {
     plan.policies.push(Step { module: Module::Selinux, action: Action::Label, program, args, digest: None });
 }
 
-/// Finds AppArmor's profile, where no state tells of it. SELinux's module can be a package's.
+/// Finds AppArmor's profile, where no state has it. SELinux's module can be a package's.
 pub(super) fn recover(tree: &Tree, found: &mut Found) {
     let path = Path::new(PROFILES).join("porthole-debug");
     let content = tree.look(&path).ok().flatten();

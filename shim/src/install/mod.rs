@@ -134,7 +134,7 @@ impl Selection {
         self.engines.is_empty() || self.engines.iter().any(|(name, _)| *name == engine)
     }
 
-    /// Whether a file that was changed is one of what is meant.
+    /// Whether the selection covers a changed file.
     fn covers(&self, entry: &Entry) -> bool {
         let of_config = || self.config.as_ref().is_none_or(|config| entry.is_of_config(config));
         matches!(entry.owner, Owner::Engine(name) if self.includes(name)) && of_config()
@@ -188,7 +188,7 @@ pub(crate) fn install(args: &InstallArgs, format: Format) -> Result<ExitCode, Pr
     let mut refused = Vec::new();
     let mut taken = Vec::new();
     for engine in engines {
-        // What a plan that is refused has in it already goes with it.
+        // The changes of a refused plan go with it.
         let mut attempt = plan.clone();
         match engine.plan(&context, &mut attempt) {
             Ok(()) => {
@@ -220,8 +220,8 @@ pub(crate) fn install(args: &InstallArgs, format: Format) -> Result<ExitCode, Pr
     if refused.is_empty() { Ok(Exit::Done.into()) } else { Err(report::refusals(refused)) }
 }
 
-/// Applies a plan that installs, has the engines read it and checks that they did. On an error all is as it was; of an
-/// engine that refuses, all of its files are.
+/// Applies a plan that installs, has the engines read it and checks that they did. On an error all is as it was. If one
+/// engine refuses, its files are.
 fn put<'a>(
     tree: &'a Tree,
     before: &State,

@@ -46,7 +46,7 @@ pub(crate) struct Change {
     pub(crate) after: Option<Content>,
     /// How it is taken back once somebody else has edited the file too.
     pub(crate) edit: Edit,
-    /// The main configuration of the engine that it is made for: several of one name can be on a node.
+    /// The main configuration of its engine, since a node can have several engines of one name.
     pub(crate) config: Option<PathBuf>,
 }
 
@@ -76,7 +76,7 @@ pub(crate) enum Reload {
     Nothing,
 }
 
-/// An engine with changes, and what it needs then.
+/// An engine with changes, and how it reads them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pending {
     pub(crate) engine: EngineName,
@@ -99,7 +99,7 @@ pub(crate) struct Plan {
     pub(crate) reloads: Vec<Pending>,
     /// Files of ours that stay for the time being, and why.
     pub(crate) kept: Vec<(PathBuf, String)>,
-    /// What the configuration of each containerd is to be then.
+    /// The expected configuration of each containerd.
     pub(crate) expected: Vec<super::engine::containerd::Expected>,
     /// What the security module's programs are to do then.
     pub(crate) policies: Vec<super::lsm::Step>,
@@ -157,7 +157,7 @@ impl Plan {
         }
     }
 
-    /// The changes that were planned last are those of this engine.
+    /// Assigns the changes that have no engine yet to this one.
     pub(super) fn claim(&mut self, engine: &Engine) {
         let own = Owner::Engine(engine.name);
         for change in self.changes.iter_mut().filter(|change| change.owner == own) {

@@ -1,5 +1,5 @@
-//! What is ours on the disk, where the state does not know it: `install.json` can be lost, or come from a backup. The
-//! state is then completed from what names us, so that `install` and `uninstall` go by what is.
+//! Finds our edits on the disk that the state lacks: `install.json` can be lost, or come from a backup. The state is
+//! completed from the disk, so that `install` and `uninstall` act on the files as they are.
 
 use super::edit::Edit;
 use super::engine::{Engine, EngineName, containerd, docker, hooks_d};
@@ -41,10 +41,10 @@ impl Found {
         });
     }
 
-    /// A file of somebody else's that has something of ours in it. What it was is known where the backup is there.
+    /// A file of somebody else's with an edit of ours. Its former text is known where the backup exists.
     pub(super) fn edited(&mut self, tree: &Tree, engine: &Engine, path: PathBuf, edit: Edit) {
         let before = backup(tree, &path).map_or(Kept::Nothing, Kept::Text);
-        // Of what it became nothing is known: what is ours is taken out of what it is.
+        // The text after the edit is not known, so the edit is taken out of the present text.
         let (owner, config) = (Owner::Engine(engine.name), Some(engine.config.clone()));
         self.add(Entry { path, rank: Rank::Config, owner, before, after: Kept::Nothing, edit, config });
     }
@@ -61,14 +61,14 @@ impl Found {
     }
 }
 
-/// The text of a file as it was before us.
+/// The text of a file before our edit.
 pub(super) fn backup(tree: &Tree, path: &Path) -> Option<String> {
     let mut name = path.as_os_str().to_owned();
     name.push(super::apply::BACKUP);
     tree.text(Path::new(&name)).ok().flatten()
 }
 
-/// Adds to the state what it does not know. Returns the paths.
+/// Adds the edits that the state lacks. Returns their paths.
 pub(super) fn complete(
     tree: &Tree,
     state: &mut State,
@@ -95,7 +95,7 @@ pub(super) fn complete(
             }
         }
     }
-    // Scripts that no configuration names any more can be called by containers yet.
+    // Containers may still call scripts that no configuration names any more.
     for name in tree.names(Path::new(guard::DIRECTORY)) {
         let path = Path::new(guard::DIRECTORY).join(&name);
         let engine = EngineName::ALL.into_iter().find(|engine| name.starts_with(&format!("{engine}-")));

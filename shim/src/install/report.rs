@@ -174,7 +174,7 @@ pub(super) fn uninstalled(
     print(&text)
 }
 
-/// Programs that stay, and how they are removed.
+/// The programs that stay, and the command that removes them.
 fn programs(tree: &Tree, state: &State) -> String {
     let left = super::binaries::left(tree, state);
     if left.is_empty() {
@@ -218,7 +218,7 @@ fn done(plan: &Plan, backups_in: Option<&Tree>, settled: &Settled<'_>) -> String
     text
 }
 
-/// The engines of a plan that have something to read, and how they do.
+/// The engines of a plan with changes, and how they read them.
 fn pending<'a>(plan: &'a Plan, engines: &'a [Engine]) -> impl Iterator<Item = (&'a Engine, Reload)> {
     plan.reloads.iter().filter_map(|pending| {
         let engine = engines.iter().find(|engine| pending.is_of(engine))?;
@@ -235,7 +235,7 @@ fn reloads(plan: &Plan, settled: &Settled<'_>, engines: &[Engine], live: bool) -
                 service.as_ref().map(|service| format!(", restarted by `{service}`")).unwrap_or_default();
             text += &format!("{title}: reads the new configuration and answers{by}\n");
         } else if settled.refused.iter().any(|refused| std::ptr::eq(refused.engine, engine)) {
-            // The problem says it.
+            // The problem names it.
         } else if reload == Reload::Restart && live {
             text += &match engine.daemon {
                 Some(_) => format!(
@@ -249,7 +249,7 @@ fn reloads(plan: &Plan, settled: &Settled<'_>, engines: &[Engine], live: bool) -
     text
 }
 
-/// Engines that nothing was done for, as one problem.
+/// The refusals of engines, as one problem.
 pub(super) fn refusals(refused: Vec<(String, Problem)>) -> Problem {
     let mut refused = refused.into_iter();
     let Some((_, mut first)) = refused.next() else { return Problem::failed("no engine is left".to_owned()) };

@@ -1,4 +1,4 @@
-//! Having engines read their changed configuration: a restart by what has started them, or a signal.
+//! Makes engines read their changed configuration: by a restart of their unit or script, or by a signal.
 
 use super::engine::{Engine, docker};
 use super::plan::{Plan, Reload};
@@ -13,16 +13,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long it may not be there at all, or be the one that was to be restarted.
 const ABSENCE: Duration = Duration::from_secs(10);
 
-/// What has become of an engine that was told.
+/// The result for an engine.
 #[derive(Debug)]
 pub(super) struct Told<'a> {
     engine: &'a Engine,
-    /// How it was told; none where nothing was done to it.
+    /// The restart or the signal. None where there was neither.
     by: Option<Means>,
 }
 
 impl Told<'_> {
-    /// What has restarted it.
+    /// The unit or script that was restarted.
     pub(super) fn service(&self) -> Option<&Service> {
         match &self.by {
             Some(Means::Restart(service)) => Some(service),
@@ -31,15 +31,15 @@ impl Told<'_> {
     }
 }
 
-/// How an engine is told.
+/// The way in which an engine reads its configuration again.
 #[derive(Clone, Debug)]
 enum Means {
     Restart(Service),
     Signal,
 }
 
-/// Has an engine of the plan read its configuration, and waits until it answers. Returns whether it does: one that does
-/// not run reads it when it starts, and the operator restarts others later.
+/// Makes an engine of the plan read its configuration, and waits for its answer. Returns whether it answers: an engine that
+/// does not run reads it at its start, and the operator restarts others later.
 pub(super) fn one<'a>(
     tree: &Tree,
     plan: &Plan,
@@ -67,7 +67,7 @@ pub(super) fn one<'a>(
 }
 
 impl Means {
-    /// Returns whether there was somebody to tell.
+    /// Restarts or signals the engine. Returns whether one runs.
     fn tell(&self, engine: &Engine, tree: &Tree) -> Result<bool, Problem> {
         match self {
             Self::Signal => docker::reload(engine, tree),

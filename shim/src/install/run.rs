@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// How long a program may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long a program may take to say what it knows without doing anything.
+/// The time that a program has to answer a question that changes nothing.
 const ANSWER: Duration = Duration::from_secs(8);
 /// More than this is no answer.
 const LARGEST: u64 = 16 << 20;
@@ -39,7 +39,7 @@ pub(crate) fn in_tree(tree: &Tree, program: &Path, args: &[&str]) -> Result<Stri
     if tree.is_live() {
         return output_within(program, args, ANSWER).map_err(|e| match e.raw_os_error() {
             Some(_) => Failure::Start(e.to_string()),
-            // What does not answer is not the engine's program, or hangs: that says nothing of its configuration.
+            // A program that gives no answer is not the engine's, or hangs. Its configuration may still be good.
             None if e.kind() == io::ErrorKind::TimedOut => Failure::Start(e.to_string()),
             None => Failure::Run(e.to_string()),
         });
@@ -76,7 +76,7 @@ pub(crate) fn output_within(program: &Path, args: &[&str], patience: Duration) -
         .args(args)
         .env_clear()
         .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-    // A group of its own, so that what it has started ends with it.
+    // A process group of its own, so that its children end with it.
     command.process_group(0);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     // Drained beside, so that neither pipe can fill up while the other is read.

@@ -1,5 +1,5 @@
-//! What starts an engine's daemon: the systemd unit that its process runs in, or the init script that has started it.
-//! Another one would restart another daemon.
+//! The service of an engine's daemon: the systemd unit that its process runs in, or the init script that has started it.
+//! Any other unit or script would restart another daemon.
 
 use super::engine::{Engine, EngineName};
 use super::run;
@@ -10,14 +10,14 @@ use porthole_registry::bounded;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Units in which somebody has logged in, and started a daemon by hand.
+/// Units of logins, in which somebody has started a daemon by hand.
 const LOGINS: [&str; 6] = ["user@", "getty@", "serial-getty@", "console-getty.", "ssh.", "sshd."];
 /// Where init scripts are.
 const SCRIPTS: &str = "/etc/init.d";
-/// Starts and stops units.
+/// The program that restarts units.
 const SYSTEMCTL: &str = "/usr/bin/systemctl";
 
-/// What restarts an engine.
+/// The service of an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Service {
     /// A unit of systemd's.
@@ -32,11 +32,11 @@ pub(crate) fn has_systemd() -> bool {
 }
 
 impl Service {
-    /// What restarts this engine's daemon. An error says why nothing is known to.
+    /// The service of this engine's daemon. An error says why none is known.
     pub(crate) fn of(engine: &Engine) -> Result<Self, String> {
         let usual = if engine.name == EngineName::Docker { "docker" } else { engine.name.daemon() };
         let Some(daemon) = &engine.daemon else {
-            // One that does not run is started by the service of its name, which reads the default configuration.
+            // The service of its name starts an engine that does not run, with the default configuration.
             let script = Path::new(SCRIPTS).join(usual);
             return match engine.has_default_config() {
                 true if has_systemd() => Ok(Self::Unit(usual.to_owned())),
@@ -85,7 +85,7 @@ impl fmt::Display for Service {
     }
 }
 
-/// What the operator does to have the engine read its configuration.
+/// The operator's command to make the engine read its configuration.
 pub(crate) fn advice(engine: &Engine) -> String {
     match (Service::of(engine), &engine.daemon) {
         (Ok(service), _) => format!("`{service}`"),
@@ -101,7 +101,7 @@ pub(crate) fn log(engine: &Engine) -> String {
     Service::of(engine).map_or_else(|_| "look at what it logs".to_owned(), |service| service.log())
 }
 
-/// An engine that is not restarted, and why.
+/// The refusal to restart an engine.
 pub(crate) fn refusal(engine: &Engine, why: &str) -> Problem {
     Problem::new(
         Exit::Failed,

@@ -1,5 +1,5 @@
-//! After the files are in place: each engine is asked what it would read, and told to read it. One that refuses gets its
-//! own files back, and the others keep theirs.
+//! The work after the files are in place: each engine is asked what it would read, and made to read it. An engine that
+//! refuses gets its own files back, and the others keep theirs.
 
 use super::apply::Applied;
 use super::engine::Engine;
@@ -9,14 +9,14 @@ use super::service::Service;
 use super::tree::Tree;
 use crate::problem::Problem;
 
-/// An engine that nothing was done for, and why.
+/// An engine that has refused, and why.
 #[derive(Debug)]
 pub(super) struct Refused<'a> {
     pub(super) engine: &'a Engine,
     pub(super) problem: Problem,
 }
 
-/// A plan that was applied, and what has come of it so far.
+/// A plan that was applied, and its result so far.
 #[derive(Debug)]
 pub(super) struct Settling<'a, 'p> {
     tree: &'a Tree,
@@ -28,25 +28,25 @@ pub(super) struct Settling<'a, 'p> {
     touched: Vec<Told<'a>>,
 }
 
-/// What has come of it in the end.
+/// The final result of a plan.
 #[derive(Debug, Default)]
 pub(super) struct Settled<'a> {
-    /// Those that answer, with the new configuration, and what has restarted them.
+    /// The engines that answer with the new configuration, each with the service that was restarted.
     pub(super) ready: Vec<(&'a Engine, Option<Service>)>,
     pub(super) refused: Vec<Refused<'a>>,
 }
 
-/// What undoes the whole plan: no engine is left, or what all engines need has failed.
+/// A failure that undoes the whole plan: no engine is left, or a part that all engines need has failed.
 #[derive(Debug)]
 pub(super) struct Failure<'a, 'p> {
     pub(super) applied: Applied<'p>,
-    /// The engines that were told.
+    /// The engines that were made to read it.
     pub(super) touched: Vec<Told<'a>>,
     pub(super) problem: Problem,
 }
 
 impl<'a, 'p> Settling<'a, 'p> {
-    /// Asks each engine whether the files say what they are meant to, before anything reads them.
+    /// Asks each engine whether the files are as meant, before a daemon reads them.
     pub(super) fn verify(
         tree: &'a Tree,
         plan: &'p Plan,
@@ -63,7 +63,7 @@ impl<'a, 'p> Settling<'a, 'p> {
         Ok(settling)
     }
 
-    /// Has the engines read it. `ready` are checked.
+    /// Makes the engines read it, and checks them.
     pub(super) fn reload(mut self, restart: bool) -> Result<Settled<'a>, Box<Failure<'a, 'p>>> {
         let mut ready = Vec::new();
         for engine in self.left.clone() {
@@ -86,7 +86,7 @@ impl<'a, 'p> Settling<'a, 'p> {
         Box::new(Failure { applied: self.applied, touched: self.touched, problem })
     }
 
-    /// Puts the files of an engine back; the last one takes everything with it.
+    /// Puts the files of an engine back. If it is the last one, everything is undone.
     fn without(
         mut self,
         engine: &'a Engine,

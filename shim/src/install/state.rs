@@ -52,19 +52,18 @@ pub(crate) struct Entry {
     pub(crate) before: Kept,
     pub(crate) after: Kept,
     pub(crate) edit: Edit,
-    /// The main configuration of the engine that it was changed for. None of an installation before there was one for
-    /// each.
+    /// The main configuration of its engine. None in the state of an older version, which had one for each name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) config: Option<PathBuf>,
 }
 
 impl Entry {
-    /// Whether it is of this engine.
+    /// Whether it belongs to this engine.
     pub(crate) fn is_of(&self, engine: &Engine) -> bool {
         self.owner == Owner::Engine(engine.name) && self.is_of_config(&engine.config)
     }
 
-    /// Whether it is of an engine with this main configuration.
+    /// Whether it belongs to an engine with this main configuration.
     pub(crate) fn is_of_config(&self, config: &Path) -> bool {
         self.config.as_ref().is_none_or(|own| own == config)
     }
@@ -136,7 +135,7 @@ impl State {
         })
     }
 
-    /// Reads it, or says why it is none.
+    /// Reads it, or says why it cannot be read.
     fn read(tree: &Tree) -> Result<Result<Self, String>, Problem> {
         let path = Path::new(PATH);
         let Some(content) = tree.read(path)? else { return Ok(Ok(Self::default())) };
@@ -162,8 +161,8 @@ impl State {
         Ok(state.map_err(|e| e.to_string()))
     }
 
-    /// Reads it, and completes it from what is on the disk. One that cannot be read is kept aside if `keep` is set.
-    /// Returns what the operator should know.
+    /// Reads it, and completes it from the disk. A file that cannot be read is kept aside if `keep` is set. Returns notes
+    /// for the operator.
     pub(super) fn complete(
         tree: &Tree,
         config: Option<&Path>,
@@ -193,7 +192,7 @@ impl State {
         Ok((state, notes))
     }
 
-    /// An installation of before there was one for each configuration has one.
+    /// Gives the entries of an older version their configuration.
     fn assign(&mut self) {
         for changed in &self.changed {
             let own = Owner::Engine(changed.engine);
@@ -267,7 +266,7 @@ impl State {
         self.configs(engine).into_iter().next()
     }
 
-    /// The main configurations of an engine of which each was changed.
+    /// The main configurations of an engine's installations.
     pub(crate) fn configs(&self, engine: EngineName) -> Vec<&Path> {
         let changed = self.changed.iter().filter(|changed| changed.engine == engine);
         let entries = self.files.iter().filter(|entry| entry.owner == Owner::Engine(engine));
@@ -281,7 +280,7 @@ impl State {
         found
     }
 
-    /// What is known of an engine's files becomes what it was in `before`.
+    /// Replaces the entries of an engine by those in `before`.
     pub(super) fn restore(&mut self, engine: &Engine, before: &Self) {
         self.files.retain(|entry| !entry.is_of(engine));
         self.files.extend(before.files.iter().filter(|entry| entry.is_of(engine)).cloned());
@@ -324,7 +323,7 @@ pub(crate) struct Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.file);
-        // Where nothing is installed the directory is there only for the lock; who has put something into it keeps it.
+        // Where nothing is installed, the directory is there only for the lock. If it is not empty, it stays.
         let _ = self.file.parent().map(std::fs::remove_dir);
     }
 }
@@ -334,7 +333,7 @@ pub(crate) fn directory() -> &'static Path {
     Path::new(PATH).parent().unwrap_or(Path::new("/"))
 }
 
-/// Waits for nobody: who comes second is told so. The file is opened by root alone: who can open it can lock it.
+/// Locks the installation without a wait: a second process fails. Root alone can open the file, and so lock it.
 pub(crate) fn lock(tree: &Tree) -> Result<Lock, Problem> {
     use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, fstat, openat, stat};
     let path = directory();

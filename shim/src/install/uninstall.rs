@@ -61,7 +61,7 @@ pub(super) fn run(selection: &Selection, tree: &Tree, format: Format) -> Result<
     stuck.iter().for_each(|engine| state.restore(engine, &before));
     state.save(tree)?;
     if stuck.is_empty() {
-        // Only now: the engines that could be told no longer call any of it.
+        // Only now, since the engines that were restarted no longer call any of it.
         super::lsm::apply(&taken, &mut Vec::new())?;
     }
     if stuck.is_empty() && !remains(&state, selection) {

@@ -85,13 +85,13 @@ pub(super) fn install(context: &Context<'_>, plan: &mut Plan) -> Result<(), Prob
     Ok(())
 }
 
-/// Finds units that an installation has written, and the links that enable them, where no state tells of them.
+/// Finds units of an installation, and the links that enable them, where no state has them.
 pub(super) fn recover(tree: &Tree, found: &mut Found) {
     let normal = |text: &str| {
         text.split_ascii_whitespace()
             .map(|word| {
                 let (key, value) = word.split_once('=').unwrap_or(("", word));
-                // The one word that depends on where the program is.
+                // The one word that depends on the place of the program.
                 if value.ends_with("/porthole") { key.to_owned() } else { word.to_owned() }
             })
             .collect::<Vec<_>>()

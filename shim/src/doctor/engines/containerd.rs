@@ -48,7 +48,7 @@ pub(super) fn wiring(engine: &Engine, tree: &Tree) -> Result<Wiring, String> {
         wiring.how += &format!(" (told by its files alone: it cannot be asked: {why})");
     }
     wiring.unasked = unasked;
-    // What another program makes its configuration of is read when that starts.
+    // The program that writes the configuration reads its own files when it starts.
     for path in waiting(tree, &engine.config) {
         if wiring.form.is_none() {
             let path = path.display();

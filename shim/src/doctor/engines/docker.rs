@@ -17,7 +17,7 @@ pub(super) fn wiring(engine: &Engine, tree: &Tree) -> Result<Wiring, String> {
     Ok(wiring)
 }
 
-/// What a configuration comes to; `told` is the default runtime on the daemon's command line.
+/// The wiring of a configuration; `told` is the default runtime on the daemon's command line.
 fn judge(config: &Config, told: Option<&str>) -> Result<Wiring, Problem> {
     let form = |name: &str| -> Result<Option<Form>, Problem> {
         let Some(path) = config.runtime(name)?.map(|runtime| runtime.path) else { return Ok(None) };

@@ -48,11 +48,11 @@ pub(super) struct Wiring {
     pub(super) how: String,
     /// Containers that do without.
     pub(super) gaps: Vec<String>,
-    /// Those of them that `porthole install` leaves as they are, and why.
+    /// Containers that `porthole install` leaves without the hook, and why.
     pub(super) left: Vec<String>,
-    /// What has been written, and counts once another program was restarted.
+    /// The file that has the hook, and counts after a restart of another program.
     pub(super) waits: Option<String>,
-    /// Why the engine cannot be asked: its files alone were looked at.
+    /// Why the engine cannot be asked. Then its files alone are judged.
     pub(super) unasked: Option<String>,
     /// Why nothing has to call the hook.
     pub(super) unused: Option<&'static str>,
@@ -86,7 +86,7 @@ fn look(setting: &Setting) -> Vec<Check> {
     checks
 }
 
-/// The engines of a name: those that run, that in the usual place, and where it was installed into.
+/// The engines of a name: those that run, the one in the usual place, and those that have an installation.
 fn engines(setting: &Setting, state: &State, name: EngineName) -> Vec<Engine> {
     let mut engines = Engine::all(&setting.tree, name, None, None);
     for config in state.configs(name) {
@@ -97,10 +97,10 @@ fn engines(setting: &Setting, state: &State, name: EngineName) -> Vec<Engine> {
     engines
 }
 
-/// What follows from a mount namespace of an engine's own: it may see other files than those that were looked at here.
+/// Checks an engine with a mount namespace of its own: it may see other files than doctor does.
 fn own_mounts(engine: &Engine, setting: &Setting) -> Option<Check> {
     let daemon = engine.daemon.as_ref().filter(|daemon| daemon.has_own_mounts())?;
-    // Its configuration, and what is ours that engines call or read.
+    // Its configuration, and the programs of ours that it calls.
     let named = super::named::find(&setting.tree, &setting.state());
     let called = named.program(PROGRAM).into_iter().chain(named.program("porthole-runtime"));
     let read: BTreeSet<_> = called.chain([engine.config.clone()]).collect();
@@ -154,7 +154,7 @@ fn one(engine: &Engine, setting: &Setting, state: &State, running: Option<i32>) 
         answer: None,
         reads_again: engine.name == EngineName::Docker,
     };
-    // After an uninstallation too it goes on with what it has read before.
+    // After an uninstallation, too, it goes on with the configuration that it has read.
     let is_behind = engine.name == EngineName::CriO && facts.is_behind();
     if wiring.form.is_some() || is_behind {
         facts.answer = setting.is_root.then(|| ask(engine));
@@ -356,7 +356,7 @@ mod tests {
         let verdict = |wiring, installed| hook(&engine(), &wiring, installed).verdict;
         assert_eq!(verdict(wiring(Some(Form::Guard), &[]), true), Verdict::Ok);
         assert_eq!(verdict(wiring(Some(Form::Guard), &["stage poststop"]), true), Verdict::Warn);
-        // What install leaves as it is, it would leave again.
+        // `install` would leave it as it is again, so it is no remedy.
         for form in [None, Some(Form::Guard)] {
             let left = Wiring { form, left: vec!["runtime kata".into()], ..Wiring::default() };
             let check = hook(&engine(), &Ok(left), false);

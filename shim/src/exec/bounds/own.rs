@@ -234,7 +234,7 @@ impl Own {
             .all(|hierarchy| matches!(rmdir(hierarchy.parent.join(&self.name)), Ok(()) | Err(Errno::NOENT)))
     }
 
-    /// Ends what execs have left that were killed. What root holds the lock of is in use.
+    /// Removes the cgroups that killed execs have left. A cgroup that root has locked is in use.
     pub(super) fn sweep(&self) {
         let Some(first) = self.hierarchies.first() else { return };
         let Ok(entries) = std::fs::read_dir(&first.parent) else { return };
@@ -316,8 +316,8 @@ pub(super) fn lock(directory: &Path) -> rustix::io::Result<OwnedFd> {
     Ok(lock)
 }
 
-/// Opens the directory of a cgroup that is locked by another user than root. An older version made them open to everybody;
-/// from now on this one is closed.
+/// Opens the directory of a cgroup that is locked by another user than root. An older version made such directories
+/// open to everybody; this closes the directory.
 fn locked_by_a_user(directory: &Path) -> Option<OwnedFd> {
     let lock = open(directory, OFlags::RDONLY | OFlags::DIRECTORY).ok()?;
     let stat = fstat(&lock).ok()?;
@@ -326,7 +326,7 @@ fn locked_by_a_user(directory: &Path) -> Option<OwnedFd> {
     }
     let locks = bounded::text("/proc/locks", bounded::LISTS).ok()?;
     let holder = flock_holder(&locks, stat.st_dev, stat.st_ino)?;
-    // An exec waits for its command with the lock in hand: of one that is gone it is not.
+    // An exec holds the lock while its command runs. If the holder is gone, nothing runs.
     let is_roots = std::fs::metadata(format!("/proc/{holder}")).is_ok_and(|process| process.uid() == 0);
     (!is_roots && fchmod(&lock, CLOSED).is_ok()).then_some(lock)
 }

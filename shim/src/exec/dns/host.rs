@@ -11,14 +11,14 @@ use rustix::io::Errno;
 use super::super::impersonate::as_everybody;
 use super::{Dns, FILES, NSSWITCH, Overlay, Source, read_public};
 
-/// What else programs read of `/etc`, and what some systems make a link.
+/// Other files of `/etc` that programs read, and that some systems make a link.
 const OTHERS: [&str; 4] = [NSSWITCH, "localtime", "passwd", "group"];
 
-/// A link of the host's.
+/// A link in the host's `/etc`.
 struct Linked {
-    /// Where it leads.
+    /// Its target.
     place: PathBuf,
-    /// What is there.
+    /// The content of its target.
     content: io::Result<Vec<u8>>,
 }
 
@@ -49,12 +49,12 @@ impl Dns {
     }
 }
 
-/// What a plan says of a file that is the host's.
+/// The line of a plan about a file of the host's.
 pub(super) fn stays(name: &str) -> String {
     format!("/etc/{name} stays the host's: the target has none to show")
 }
 
-/// Looks with everybody's rights: whoever made the link does not read by it what is root's.
+/// Reads with everybody's rights, so that a link of a user's shows no file of root's.
 fn linked(name: &str) -> io::Result<Option<Linked>> {
     let link = Path::new("/etc").join(name);
     match readlinkat(CWD, &link, Vec::new()) {
@@ -78,7 +78,7 @@ fn linked(name: &str) -> io::Result<Option<Linked>> {
             place: std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?,
             content: read_public(&file),
         },
-        // It leads nowhere, which no view has.
+        // It leads nowhere on the host either.
         Err(error) => Linked { place: PathBuf::new(), content: Err(error.into()) },
     }))
 }

@@ -23,7 +23,7 @@ const KEPT: &str = ".porthole";
 const NO_FILES: &str = "none";
 /// The cover of anything else.
 const NO_CONTENT: &str = "empty";
-/// What iptables-legacy opens in `/run`, and locks. One for each command: what others can open, they can hold for ever.
+/// The file in `/run` that iptables-legacy opens and locks. Each command has its own: others could hold a shared one for ever.
 const XTABLES_LOCK: &str = "xtables.lock";
 /// Places for mounts in an empty root.
 const POINTS: [&str; 5] = ["/proc", "/sys", "/dev", "/run", "/tmp"];

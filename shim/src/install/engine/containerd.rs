@@ -58,9 +58,9 @@ struct Install<'a, 'b> {
     target: Target,
     /// Its text without what is ours; none where it is to be made.
     text: Option<String>,
-    /// A runtime that the file names replaces what containerd presets.
+    /// Whether a runtime that the file names replaces containerd's preset.
     replaces: bool,
-    /// What containerd would read without this.
+    /// The configuration that containerd reads without this installation.
     effective: &'a Effective,
     /// The files that this installation needs.
     used: Vec<PathBuf>,
@@ -102,7 +102,7 @@ pub(super) fn install(engine: &Engine, context: &Context<'_>, plan: &mut Plan) -
         hooked: Vec::new(),
     };
     install.text = install.without_ours()?;
-    // One that an installation gave a version has none without it.
+    // A file that an installation gave a version has none without it.
     let mut edits = installed(engine, context).filter(|(entry, _)| entry.path == install.target.path);
     install.target.sets_version |= edits.any(|(_, edit)| edit.sets("version"));
     if install.target.sets_version {
@@ -146,8 +146,8 @@ pub(super) fn install(engine: &Engine, context: &Context<'_>, plan: &mut Plan) -
     Ok(())
 }
 
-/// Whether a containerd reads the file, or will. The operator who names one that another containerd has taken the place
-/// of is told; of the one in the usual place a note is enough.
+/// Whether a containerd reads the file, or will. If another containerd has taken its place, a file that the operator names is
+/// an error, and the one in the usual place a note.
 fn is_read(
     engine: &Engine,
     context: &Context<'_>,
@@ -216,7 +216,7 @@ fn installed<'a>(
 }
 
 impl Install<'_, '_> {
-    /// The text of the target as it would be without us.
+    /// The text of the target without our keys.
     fn without_ours(&self) -> Result<Option<String>, Problem> {
         let (tree, path) = (self.context.tree, &self.target.path);
         if self.is_in_template() {
@@ -228,7 +228,7 @@ impl Install<'_, '_> {
         Ok(before.as_ref().and_then(Content::as_text).map(str::to_owned))
     }
 
-    /// Whether what is wanted has to be in a template itself, as no file that it could name adds to others.
+    /// Whether the wanted keys have to be in the template itself, as a file that it could name would replace others.
     fn is_in_template(&self) -> bool {
         self.target.template.is_some() && self.replaces
     }
@@ -278,7 +278,7 @@ impl Install<'_, '_> {
         plan.set(tree, &path, Rank::Config, OWNER, Some(content), Edit::Containerd(edit))
     }
 
-    /// What is wanted, as tables behind everything that the configuration has.
+    /// The wanted keys, as tables after the rest of the configuration.
     fn appended(&self) -> Result<String, Problem> {
         let before = self.text.clone().unwrap_or_default();
         let (after, _) = ConfigEdit::make(Some(&before), self.target.version, &self.wanted)
@@ -295,7 +295,7 @@ impl Install<'_, '_> {
             .refuse(&self.engine.config, why)
     }
 
-    /// Plans what a template has to have in it.
+    /// Plans the edit of a template.
     fn template(&mut self, path: &Path, first: &str, last: &str, plan: &mut Plan) -> Result<(), Problem> {
         let tree = self.context.tree;
         self.used.push(path.to_owned());
@@ -304,7 +304,7 @@ impl Install<'_, '_> {
             (Some(Entry { edit: Edit::Template(edit), .. }), Some(text)) => edit.undo(&text),
             (_, text) => text.map(|text| generated::without(&text)),
         };
-        // What the writer makes of the template now is what it will make of it then, but for ours.
+        // The configuration that was made of the template shows what will be made of it, without our lines.
         let made = generated::without(&tree.text(&self.engine.config)?.unwrap_or_default());
         if text::Text::parse(&format!("{first}\n{made}{last}")).is_err() {
             return Err(self.refuse("it imports files already, to which no template adds"));
@@ -333,7 +333,7 @@ impl Install<'_, '_> {
 /// Whether the files say what they were meant to, before anything reads them.
 pub(super) fn verify(engine: &Engine, tree: &Tree, plan: &Plan, has_started: bool) -> Result<(), Problem> {
     let expected = plan.expected.iter().find(|expected| expected.config == engine.config);
-    // What another program makes of them is known once that has started.
+    // The result of another program is known after its start.
     match expected {
         Some(expected) if expected.is_deferred != has_started => Ok(()),
         expected => verify::verify(engine, tree, expected),

@@ -99,7 +99,7 @@ pub(super) fn install(engine: &Engine, context: &Context<'_>, plan: &mut Plan) -
     Ok(())
 }
 
-/// Finds our runtime in the configuration, where no state tells of it.
+/// Finds our runtime in the configuration, where no state has it.
 pub(in crate::install) fn recover(engine: &Engine, tree: &Tree, found: &mut Found) {
     let path = &engine.config;
     let edit = || -> Result<Option<ConfigEdit>, Problem> {
@@ -107,7 +107,7 @@ pub(in crate::install) fn recover(engine: &Engine, tree: &Tree, found: &mut Foun
         let Some(guard) = now.guard()? else { return Ok(None) };
         let before = match backup(tree, path) {
             Some(text) => Config::parse(Some(&text), path)?.edit(true)?,
-            // The file without what is ours, as far as that can be told from it.
+            // The file without our keys, as far as the file itself shows them.
             None => {
                 let text =
                     now.edit(true)?.behind(guarded(&guard).as_deref()).undo(&now.clone().into_text())?;

@@ -3,7 +3,7 @@
 //! Measured on podman 4.3 and 5.4: where nothing says otherwise, only `/usr/share/containers/oci/hooks.d` is read, as by
 //! CRI-O; of files of one name that of the last directory counts; every `*.json` counts, hidden ones too, and one that
 //! cannot be parsed fails every container. podman reads the files at every start of a container; CRI-O watches the
-//! directories that it had, or made, when it started, and reads its settings then and not again.
+//! directories that it had, or made, when it started. It reads its settings at its start alone.
 
 mod config;
 pub(crate) mod file;
@@ -82,7 +82,7 @@ pub(super) fn install(engine: &Engine, context: &Context<'_>, plan: &mut Plan) -
     Ok(())
 }
 
-/// Finds our files in the directories that an engine reads, where no state tells of them.
+/// Finds our files in the directories that an engine reads, where no state has them.
 pub(in crate::install) fn recover(engine: &Engine, tree: &Tree, found: &mut Found) {
     let owner = Owner::Engine(engine.name);
     let Ok(hooks) = Hooks::of(engine, tree) else { return };
@@ -162,8 +162,9 @@ pub(super) fn reload(engine: &Engine, tree: &Tree, plan: &Plan) -> Reload {
     }
 }
 
-/// What a CRI-O reads at its start and not later, and when that was changed last: the file that names its directories of
-/// hooks, the directory of such files, in which one may have come or gone, and a directory of hooks that was not there.
+/// The paths that CRI-O reads at its start alone, each with the time of its last change: the file that names the directories
+/// of hooks, the directory of such files, which a file may have joined or left, and directories of hooks that were made
+/// since.
 pub(crate) fn read_at_start(engine: &Engine, tree: &Tree, state: &State) -> Vec<(PathBuf, SystemTime)> {
     let config = &engine.config;
     let Ok(settings) = Settings::read(tree, config, engine.daemon.as_ref()) else { return Vec::new() };
@@ -172,7 +173,7 @@ pub(crate) fn read_at_start(engine: &Engine, tree: &Tree, state: &State) -> Vec<
         let stat = rustix::fs::stat(&tree.locate(path).ok()?).ok()?;
         Some((path.to_owned(), time(stat.st_ctime, stat.st_ctime_nsec.try_into().ok()?)?))
     });
-    // CRI-O makes those that are not there, so it knows all but those that were made since.
+    // CRI-O makes missing directories at its start, so it knows all that were not made since.
     let is_made = |dir: &&PathBuf| state.directories.iter().any(|made| dir.starts_with(made));
     let dirs = Hooks::of(engine, tree).map(|hooks| hooks.dirs).unwrap_or_default();
     let made = dirs.iter().filter(is_made).filter_map(|dir| {
@@ -189,7 +190,7 @@ fn time(seconds: i64, nanoseconds: u32) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::new(u64::try_from(seconds).ok()?, nanoseconds))
 }
 
-/// Whether the running CRI-O was started before what it reads at its start was changed last.
+/// Whether something that CRI-O reads at its start alone has changed since its start.
 pub(super) fn is_behind(engine: &Engine, tree: &Tree, state: &State) -> bool {
     let started = engine.daemon.as_ref().and_then(Daemon::started);
     let changed = || read_at_start(engine, tree, state).into_iter().map(|(_, at)| at).max();

@@ -36,7 +36,7 @@ pub(crate) struct Context<'a> {
     pub(crate) state: &'a State,
     pub(crate) programs: &'a Programs,
     pub(crate) method: Method,
-    /// The operator says which configuration is meant.
+    /// Whether the operator has named the configuration.
     pub(crate) is_named: bool,
 }
 
@@ -49,7 +49,7 @@ impl Engine {
         version: Option<Version>,
     ) -> Option<Self> {
         let daemons = if tree.is_live() { daemon::of(name) } else { Vec::new() };
-        // There is one CRI-O on a node, and it says what it reads.
+        // A node has one CRI-O, and its daemon names its configuration.
         let told = || daemons.first().filter(|_| name == EngineName::CriO).map(Daemon::config);
         let config = config.map(Path::to_owned).or_else(told).unwrap_or_else(|| name.default_config().into());
         let daemon = daemons.into_iter().find(|daemon| daemon.reads(&config));
@@ -62,8 +62,8 @@ impl Engine {
         Some(Self { name, version, program, config, daemon })
     }
 
-    /// All of an engine in the tree: those that run, each with its own configuration, and the one with the default
-    /// configuration. `config` names a single one.
+    /// All engines of a name in the tree: those that run, each with its own configuration, and the one with the default
+    /// configuration. `config` selects a single one.
     pub(crate) fn all(
         tree: &Tree,
         name: EngineName,
@@ -86,7 +86,7 @@ impl Engine {
         found
     }
 
-    /// One that is not there, and may have left files in the usual places.
+    /// An engine that is gone, and may have left files in the usual places.
     pub(crate) fn absent(name: EngineName) -> Self {
         Self { name, version: None, program: None, config: name.default_config().into(), daemon: None }
     }
@@ -96,7 +96,7 @@ impl Engine {
         self.config == Path::new(self.name.default_config())
     }
 
-    /// Its name, and where its configuration is if that is not in the usual place.
+    /// Its name and version, with its configuration if that is not in the usual place.
     pub(crate) fn title(&self) -> String {
         if self.has_default_config() {
             self.name.to_string()
@@ -168,7 +168,7 @@ impl Engine {
         }
     }
 
-    /// As [`Engine::verify`], of what another program has made of the files when it was restarted.
+    /// As [`Engine::verify`], for a configuration that another program has made at its restart.
     pub(crate) fn verify_started(&self, tree: &Tree, plan: &Plan) -> Result<(), Problem> {
         match self.name {
             EngineName::Containerd => containerd::verify(self, tree, plan, true),
@@ -176,7 +176,7 @@ impl Engine {
         }
     }
 
-    /// containerd's own client: the one that came with its program, the one that the daemon would find, or the node's.
+    /// containerd's own client: the one beside its program, the one in the daemon's `PATH`, or the node's.
     pub(super) fn ctr(&self, tree: &Tree) -> Option<PathBuf> {
         let beside = self.program.as_deref().and_then(Path::parent).map(|dir| dir.join("ctr"));
         let found = || self.daemon.as_ref()?.finds("ctr");

@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// Ours, where a runtime has none of the site's.
 pub(super) const PATH: &str = "/etc/porthole/containerd/base-spec.json";
-/// Where all of ours are.
+/// The directory of our base specs.
 pub(super) const DIRECTORY: &str = "/etc/porthole/containerd";
 
 /// What containerd takes out of its presets only where there is no base spec: written into one, they would be every

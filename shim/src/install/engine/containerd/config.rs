@@ -47,7 +47,7 @@ impl File {
         plugins.is_some_and(|plugins| plugins.contains_key(plugin(self.version())))
     }
 
-    /// Whether it names no plugin, of which versions have other names.
+    /// Whether it names no plugin: only names of plugins depend on the version.
     pub(super) fn is_the_same_in_every_version(&self) -> bool {
         self.version() < 2 && !self.table.keys().any(|key| key.contains("plugins"))
     }
@@ -83,7 +83,7 @@ pub(crate) fn each(tree: &Tree, main: &Path) -> Vec<(PathBuf, Result<File, Probl
     walk(tree, main, None).into_iter().filter_map(|(path, file)| Some((path, file.transpose()?))).collect()
 }
 
-/// The paths of the files in its order, if there were one more.
+/// The paths of the files in the order of reading, with `more` among them.
 pub(super) fn order(tree: &Tree, main: &Path, more: Option<&Path>) -> Vec<PathBuf> {
     let files = walk(tree, main, more).into_iter();
     files
@@ -134,7 +134,7 @@ pub(super) fn read(tree: &Tree, path: &Path) -> Result<Option<File>, Problem> {
     Ok(Some(File { path: path.to_owned(), table }))
 }
 
-/// The files that a pattern names, of which only the last component may have `*` in it, and one more.
+/// The files that a pattern names, with `more` among them. Only its last component may contain `*`.
 fn expand(tree: &Tree, pattern: &Path, more: Option<&Path>) -> Vec<PathBuf> {
     let (Some(dir), Some(name)) = (pattern.parent(), pattern.file_name().and_then(|name| name.to_str()))
     else {
@@ -170,7 +170,7 @@ pub(crate) struct Runtime {
     pub(crate) kind: String,
     pub(crate) base_spec: Option<PathBuf>,
     pub(crate) binary: Option<String>,
-    /// Its table, in the one of the CRI's containerd.
+    /// The place of its table, below that of the CRI's `containerd`.
     pub(super) place: Vec<String>,
 }
 
@@ -199,7 +199,7 @@ impl Effective {
         })
     }
 
-    /// With what the daemon was told on its command line, which beats its files.
+    /// Adds the options of the daemon's command line, which beat its files.
     pub(super) fn told(mut self, engine: &Engine) -> Self {
         let Some(daemon) = &engine.daemon else { return self };
         let text = |path: PathBuf| Value::String(path.to_string_lossy().into_owned());
@@ -331,7 +331,7 @@ impl Effective {
         place.iter().try_fold(table, |table, key| table.get_mut(key))?.as_table_mut()
     }
 
-    /// What a runtime's table says, as far as that is something.
+    /// The keys of a runtime's table that are set to something.
     pub(super) fn presets(&self, place: &[String]) -> Option<Table> {
         let mut table =
             place.iter().try_fold(cri(&self.0)?, |table, key| table.get(key)?.as_table())?.clone();
@@ -353,7 +353,7 @@ fn named(table: &Table) -> Vec<Runtime> {
     let cri = cri(table);
     let all = cri.and_then(|table| table.get("runtimes")?.as_table()).into_iter().flatten();
     let all = all.map(|(name, table)| (name.as_str(), table, vec!["runtimes".to_owned(), name.clone()]));
-    // Their tables are always there; one without a type stands for nothing.
+    // These tables always exist; one without a type is unused.
     let single = SINGLE.into_iter().filter_map(|name| Some((name, cri?.get(name)?, vec![name.to_owned()])));
     let single = single.filter(|(_, table, _)| text(table, "runtime_type").is_some());
     let mut found: Vec<_> = all

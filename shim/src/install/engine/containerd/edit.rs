@@ -42,7 +42,7 @@ pub(super) struct Wanted {
     pub(super) needed: bool,
 }
 
-/// A value as TOML has it; none of a table, which is no single key.
+/// A value in TOML. None for a table, which is no single key.
 pub(super) fn toml(value: &Json) -> Option<String> {
     match value {
         Json::String(text) => Some(quoted(text)),
@@ -59,8 +59,8 @@ pub(super) fn toml(value: &Json) -> Option<String> {
 pub(super) const HEAD: &str = "# Written by `porthole install`, taken back by `porthole uninstall`.";
 
 impl ConfigEdit {
-    /// What is ours in a text that nothing else is known of: keys that name something of ours, where `before` is the
-    /// text as it was, if that is known.
+    /// Finds our edit in a text without a state: keys that name something of ours. `before` is the text before the edit, if
+    /// that is known.
     pub(super) fn found(
         text: &str,
         before: Option<&str>,
@@ -82,7 +82,7 @@ impl ConfigEdit {
                 (1..=table.len()).map(|depth| table[..depth].to_vec()).filter(|path| is_made(path)).collect();
             sets.push(Set { table, key, value: Json::String(value), before: old, made, needed: false });
         }
-        // In a file of ours every other key is what these need.
+        // In a file of ours, all other keys are there for these.
         let needed = text
             .strings()
             .into_iter()
@@ -100,12 +100,12 @@ impl ConfigEdit {
         Ok(Self { new_file, sets: needed.into_iter().chain(sets).collect() })
     }
 
-    /// The strings that it has set.
+    /// The strings that it sets.
     pub(super) fn values(&self) -> impl Iterator<Item = &str> {
         self.sets.iter().filter_map(|set| set.value.as_str())
     }
 
-    /// Whether it has set nothing.
+    /// Whether it sets nothing.
     pub(super) fn is_empty(&self) -> bool {
         self.sets.is_empty()
     }
@@ -142,7 +142,7 @@ impl ConfigEdit {
         wanted.iter().all(is_set) && self.sets.iter().all(is_wanted)
     }
 
-    /// How many keys of a table are there because others need them.
+    /// How many keys of a table are there only for others.
     fn needed(&self, text: &Text, table: &[String]) -> usize {
         let own = self.sets.iter().filter(|set| set.needed && set.table == table);
         own.filter(|set| text.json(table, &set.key).as_ref() == Some(&set.value)).count()
@@ -178,7 +178,7 @@ impl ConfigEdit {
                 }
             }
         }
-        // The version of a file without one goes, unless something else has come into it.
+        // The version of a file that had none goes, unless somebody has added to the file.
         let is_ours = self.new_file && text.length(&[]) <= 1 && text.get(&["version".to_owned()]).is_some();
         Ok((!is_ours).then(|| text.as_str().to_owned()))
     }

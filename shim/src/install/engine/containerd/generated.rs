@@ -1,5 +1,5 @@
 //! A configuration that another program writes anew at each of its starts: k3s, RKE2, microk8s, k0s. An edit in it would
-//! be lost with the very restart that makes it count; each has a place of its own for what a site adds.
+//! be lost with the restart that makes it count. Each writer has a place for additions of a site.
 
 use crate::exit::Exit;
 use crate::install::tree::Tree;
@@ -7,11 +7,11 @@ use crate::problem::Problem;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// How far the head of a file goes that says who writes it.
+/// The number of lines in which the head of a file says who writes it.
 const HEAD: usize = 20;
-/// What a template of k3s or RKE2 begins with that adds to what these write themselves.
+/// The beginning of a template that adds to the file of k3s or RKE2.
 const BASE: &str = "{{ template \"base\" . }}";
-/// Around what is ours in a template. As comments they are in what is made of it, too.
+/// The lines around our lines in a template. As comments they are in the generated file, too.
 const BEGIN: &str = "# Added by `porthole install`, taken back by `porthole uninstall`.";
 const END: &str = "# End of what `porthole install` has added.";
 
@@ -23,7 +23,7 @@ pub(super) struct Generated {
     pub(super) extension: Extension,
 }
 
-/// Where its writer takes from what a site adds.
+/// The place from which its writer takes additions of a site.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Extension {
     /// A Go template, which need not be there, and may contain [`BASE`].
@@ -32,12 +32,12 @@ pub(super) enum Extension {
     Source(PathBuf),
     /// A directory of files.
     Directory(PathBuf),
-    /// None that is known.
+    /// No place is known.
     Nothing,
 }
 
 impl Generated {
-    /// Whether a file is such a one: by what its head says, and by what is beside it.
+    /// Whether another program writes the file: by its head, and by the files beside it.
     pub(super) fn of(tree: &Tree, path: &Path, version: i64) -> Result<Option<Self>, Problem> {
         let Some(text) = tree.text(path)? else { return Ok(None) };
         let head = head(&text);
@@ -100,16 +100,16 @@ fn writer(head: &str, path: &Path, extension: &Extension) -> String {
     }
 }
 
-/// What was added to a template.
+/// The lines that were added to a template.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TemplateEdit {
-    /// The file is ours, as long as nobody writes into it.
+    /// Whether the whole file is ours, as long as nobody adds to it.
     #[serde(default)]
     new_file: bool,
 }
 
 impl TemplateEdit {
-    /// A template with `first` before everything, and `last` behind it.
+    /// Makes a template with `first` before everything, and `last` after it.
     pub(super) fn make(template: Option<&str>, first: &str, last: &str) -> (String, Self) {
         let block = |text: &str| match text.trim_matches('\n') {
             "" => String::new(),
@@ -123,24 +123,24 @@ impl TemplateEdit {
         (format!("{first}{text}{last}"), Self { new_file: template.is_none() })
     }
 
-    /// One of which nothing is known but its text.
+    /// The edit of a template without a state, by its text.
     pub(super) fn of(text: &str) -> Self {
         Self { new_file: without(text).trim() == BASE }
     }
 
-    /// The template without what is ours; none where nothing is left that somebody else has written.
+    /// The template without our lines. None where nothing of somebody else's is left.
     pub(crate) fn undo(&self, text: &str) -> Option<String> {
         let rest = without(text);
         (!(self.new_file && rest.trim() == BASE)).then_some(rest)
     }
 }
 
-/// Whether something of ours is in a template, or in what was made of it.
+/// Whether our lines are in a template, or in a file that was made of it.
 pub(super) fn has_ours(text: &str) -> bool {
     text.lines().any(|line| line == BEGIN)
 }
 
-/// A text without what is ours.
+/// A text without our lines.
 pub(super) fn without(text: &str) -> String {
     let mut rest = String::new();
     let mut is_ours = false;

@@ -1,4 +1,4 @@
-//! What is ours in containerd's configuration, where no state tells.
+//! Finds our keys in containerd's configuration, where no state has them.
 
 use super::edit::ConfigEdit;
 use super::generated::{self, TemplateEdit};
@@ -14,12 +14,12 @@ use serde_json::Value as Json;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Where programs that write containerd's configuration anew take from what a site adds.
+/// The places from which programs that write containerd's configuration anew take additions of a site.
 const TEMPLATES: [&str; 2] = ["config.toml.tmpl", "config-v3.toml.tmpl"];
 const DIRECTORIES: [&str; 3] = ["config.toml.d", "config-v3.toml.d", "containerd.d"];
 const SOURCE: &str = "containerd-template.toml";
 
-/// Templates and files beside a configuration that have something of ours in them, and are not read by containerd itself.
+/// Templates and files beside a configuration that have our lines in them, and that containerd does not read itself.
 pub(crate) fn waiting(tree: &Tree, main: &Path) -> Vec<PathBuf> {
     let text = |path: &Path| tree.text(path).ok().flatten();
     let templates = TEMPLATES.map(|name| main.with_file_name(name)).into_iter();
@@ -35,7 +35,7 @@ pub(crate) fn waiting(tree: &Tree, main: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Files that another program takes what a site adds from.
+/// Files from which another program takes additions of a site.
 fn others(tree: &Tree, main: &Path) -> BTreeSet<PathBuf> {
     let mut paths = BTreeSet::from([main.with_file_name(SOURCE)]);
     for dir in DIRECTORIES.map(|name| main.with_file_name(name)) {
@@ -50,7 +50,7 @@ fn is_ours(value: &str) -> bool {
     base_spec::is_ours(Path::new(value)) || guard::is_guard(Path::new(value))
 }
 
-/// Finds the files of ours that belong to a containerd. One that cannot be read is left to the plan to name.
+/// Finds the files of ours that belong to a containerd. A file that cannot be read is an error of the plan.
 pub(in crate::install) fn recover(engine: &Engine, tree: &Tree, found: &mut Found) {
     let main = &engine.config;
     let text = |path: &Path| tree.text(path).ok().flatten();
@@ -63,7 +63,7 @@ pub(in crate::install) fn recover(engine: &Engine, tree: &Tree, found: &mut Foun
     paths.extend(others(tree, main));
     for path in paths {
         let Some(text) = text(&path) else { continue };
-        // What a template has in it is in what is made of it, too, and goes with that.
+        // The lines of a template are in the generated file, too, and go with it.
         let own = generated::without(&text);
         let before = backup(tree, &path);
         let edit = ConfigEdit::found(&own, before.as_deref(), is_ours);

@@ -1,4 +1,4 @@
-//! What each runtime of the CRI gets: a base spec with our hooks, or a script in front of its program.
+//! The change of each runtime of the CRI: a base spec with our hooks, or a script in front of its program.
 
 use super::config::{self, RUNC_V2, Runtime};
 use super::edit::Wanted;
@@ -52,13 +52,13 @@ impl Install<'_, '_> {
         self.wanted.push(wanted);
     }
 
-    /// A table that is new replaces what containerd presets for the runtime: what that says is written into it.
+    /// Writes the preset of a runtime into its new table, which replaces the preset.
     fn keep(&mut self, runtime: &Runtime) {
         let presets = self.effective.presets(&runtime.place).unwrap_or_default();
         let mut all: Vec<_> = presets.iter().map(|(key, value)| (Vec::new(), key, value)).collect();
         let options = presets.get("options").and_then(toml::Value::as_table).into_iter().flatten();
         all.extend(options.map(|(key, value)| (vec!["options"], key, value)));
-        // The type first: without it the others would mean something else.
+        // The type comes first: without it the others would mean something else.
         all.sort_by_key(|(more, key, _)| (!more.is_empty(), *key != "runtime_type"));
         for (more, key, value) in all {
             let is_ours = ["base_runtime_spec", "BinaryName"].contains(&key.as_str());
@@ -70,7 +70,7 @@ impl Install<'_, '_> {
         }
     }
 
-    /// A file of ours: two containerds of one node have one each.
+    /// The path of a file of ours. Each containerd of a node has its own.
     fn own(&self, plan: &Plan, usual: &str, other: impl Fn(&str) -> String) -> PathBuf {
         let path = PathBuf::from(usual);
         let config = &self.engine.config;
@@ -83,7 +83,7 @@ impl Install<'_, '_> {
         path
     }
 
-    /// What a runtime's binary was before us, or is to be.
+    /// The runtime's program without us.
     fn real(&self, runtime: &Runtime) -> Option<String> {
         match &runtime.binary {
             Some(binary) if guard::is_guard(Path::new(binary)) => {
@@ -141,7 +141,7 @@ impl Install<'_, '_> {
         let word = if path == usual_path { usual.clone() } else { name(&slug(&self.engine.config)) };
         let program = self.real(runtime);
         let known = match (&program, &runtime.binary) {
-            // Installed, and what was before us is not known, or was nothing.
+            // Our script is installed, and the value before it is not known, or was none.
             (None, Some(binary)) if Path::new(binary) == path => {
                 tree.text(&path)?.as_deref().and_then(guard::real).filter(|real| tree.is_executable(real))
             }
@@ -150,7 +150,7 @@ impl Install<'_, '_> {
         let is_recorded = self.context.state.entry(&path).is_some();
         let program = program.unwrap_or_else(|| "runc".to_owned());
         let found = find(self.engine, self.context.tree, &program);
-        // Where the state is lost, the script tells what it stands in front of.
+        // Where the state is lost, the script names its runtime.
         let real = if is_recorded { found.or(known) } else { known.or(found) };
         let real = real.ok_or_else(|| {
             Problem::new(
@@ -186,7 +186,7 @@ impl Install<'_, '_> {
     }
 }
 
-/// A program as the daemon finds it; as a service manager would, where none runs.
+/// The path at which the daemon finds a program. Where none runs, the path at which a service manager finds it.
 fn find(engine: &Engine, tree: &crate::install::tree::Tree, program: &str) -> Option<PathBuf> {
     match &engine.daemon {
         Some(daemon) => daemon.finds(program),

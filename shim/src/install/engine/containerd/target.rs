@@ -1,5 +1,5 @@
-//! Where a change of containerd's configuration is written, so that it counts: nothing that is read later takes it
-//! back, and nothing that another program writes anew.
+//! Chooses the file for a change of containerd's configuration, so that the change counts: no file that is read later
+//! overrides it, and no other program writes the file anew.
 
 use super::config::{self, Effective, File, Runtime};
 use super::generated::{Extension, Generated};
@@ -18,11 +18,11 @@ pub(super) struct Target {
     pub(super) path: PathBuf,
     /// The version of its form.
     pub(super) version: i64,
-    /// The file has no version, and nothing that another one would change.
+    /// Whether it gets a version: it has none, and no key that depends on one.
     pub(super) sets_version: bool,
-    /// The program that makes containerd's configuration of it when that starts. None where containerd reads it itself.
+    /// The program that makes containerd's configuration of it at its start. None where containerd reads it itself.
     pub(super) writer: Option<String>,
-    /// The template that has to name the file, or to have it in it.
+    /// The template that has to name the file, or to contain its keys.
     pub(super) template: Option<PathBuf>,
 }
 
@@ -32,7 +32,7 @@ impl Target {
     }
 }
 
-/// The file to write into. `ours` tells what an installation has written.
+/// Chooses the file to write into. `ours` tells the files of an installation.
 pub(super) fn choose(
     tree: &Tree,
     engine: &Engine,
@@ -65,7 +65,7 @@ pub(super) fn choose(
     }
 }
 
-/// The file that containerd reads last of those that say what is meant.
+/// The last file with the same keys, in the order in which containerd reads them.
 fn plain(
     tree: &Tree,
     engine: &Engine,
@@ -82,7 +82,7 @@ fn plain(
         return Ok(Target { sets_version: true, ..Target::new(main.path.clone(), newest) });
     }
     if major < 2 {
-        // There, the last file that has a table of the plugin replaces those before it.
+        // On 1.x, the last file with a table of the plugin replaces those before it.
         let file = files.iter().rev().find(|file| file.has_plugin()).unwrap_or(main);
         return Ok(Target::new(file.path.clone(), file.version()));
     }
@@ -119,28 +119,28 @@ fn plain(
     let is_in_dir = |path: &PathBuf| path.parent().is_some_and(|dir| dirs.iter().any(|known| known == dir));
     let place = installed.filter(is_in_dir).chain(named).chain(last).find(wins);
     if let Some(place) = place {
-        // Of another version than the main one it would replace the plugin's table.
+        // A file of another version than the main one would replace the plugin's table.
         return Ok(Target::new(place, main.version()));
     }
-    // The one that has the last word.
+    // The last file with these keys counts.
     let last = files.iter().rev().find(|file| says(file)).unwrap_or(main);
     Ok(Target::new(last.path.clone(), last.version()))
 }
 
-/// A name behind every other in a directory.
+/// A name that sorts after all others in a directory.
 fn last_name(tree: &Tree, dir: &Path, ours: &dyn Fn(&Path) -> bool) -> String {
     let names = tree.names(dir);
     let last = names.iter().rfind(|name| name.ends_with(".toml") && !ours(&dir.join(name)));
     let behind = |name: &&str| last.is_none_or(|last| *name > last.as_str());
     match DROP_INS.iter().copied().find(behind) {
         Some(name) => name.to_owned(),
-        // A tilde is behind the dot of the name's end.
+        // A tilde sorts after the dot before `toml`.
         None => format!("{}~porthole.toml", last.map_or("zz", |last| last.trim_end_matches(".toml"))),
     }
 }
 
 impl File {
-    /// Whether it says for a runtime what an installation says.
+    /// Whether it has a key of a runtime that an installation sets.
     fn says(&self, runtime: &Runtime) -> bool {
         let Some(table) = self.runtime(&runtime.place) else { return false };
         let options = table.get("options").and_then(toml::Value::as_table);

@@ -13,7 +13,7 @@ use toml::{Table, Value};
 pub(crate) struct Expected {
     /// The engine's main configuration.
     pub(super) config: PathBuf,
-    /// Another program makes it of what was written, when that starts.
+    /// Whether another program makes it of the written files at its start.
     pub(super) is_deferred: bool,
     /// What it was.
     pub(super) before: Effective,

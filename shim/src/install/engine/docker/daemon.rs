@@ -22,7 +22,7 @@ pub(super) struct Daemon {
 }
 
 impl Daemon {
-    /// The daemon that has this configuration, if it runs; else the one that was told another.
+    /// The daemon with this configuration, if one runs; else a daemon that was started with another.
     pub(super) fn find(config: &Config) -> Result<Option<Self>, Problem> {
         let all = daemon::of(EngineName::Docker);
         let found = all.iter().find(|daemon| daemon.reads(config.place())).or(all.first());

@@ -21,7 +21,7 @@ pub(super) struct Hooks {
     pub(super) dirs: Vec<PathBuf>,
     /// The file that says so; none where it is built in.
     said_by: Option<PathBuf>,
-    /// The daemon was started with them: no file changes that.
+    /// Whether the daemon was started with them. Then no file overrides them.
     pub(super) are_told: bool,
     /// The directory of the files that are read after all others.
     drop_ins: PathBuf,
@@ -67,7 +67,7 @@ impl Hooks {
 
     /// A file of settings, read after all others, that adds a directory to those that are read.
     pub(super) fn drop_in(&self, engine: &Engine, dir: &Path) -> (PathBuf, String) {
-        // One in a directory of its own, as CRI-O reads them too, sorts by that.
+        // A file in a subdirectory, which CRI-O reads too, sorts by the subdirectory.
         let said_by = self.said_by.as_deref().and_then(|path| path.strip_prefix(&self.drop_ins).ok());
         let said_by = said_by.and_then(|path| path.iter().next()).unwrap_or_default();
         let name = ["10-porthole.conf", "zz-porthole.conf"].into_iter().find(|name| said_by < *name);
@@ -92,14 +92,14 @@ fn directories(value: &Value) -> Vec<PathBuf> {
     list.iter().filter_map(Value::as_str).map(PathBuf::from).collect()
 }
 
-/// Files that add to podman's settings are in a directory beside its main file.
+/// The directory of files that add to podman's settings, beside its main file.
 fn beside(config: &Path) -> PathBuf {
     let mut name = config.as_os_str().to_owned();
     name.push(".d");
     name.into()
 }
 
-/// podman's files, the last one that counts last.
+/// podman's files, in the order of reading: the last one counts.
 fn podman_files(engine: &Engine, tree: &Tree) -> Vec<PathBuf> {
     let dir = beside(&engine.config);
     let names = tree.names(&dir).into_iter().filter(|name| name.ends_with(".conf"));

@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value};
 
-/// The keys, each with those below it.
+/// The known keys, each with the known keys below it.
 const KEYS: [(&str, &[&str]); 4] =
     [("version", &[]), ("hook", &["path", "args", "env", "timeout"]), ("when", &[]), ("stages", &[])];
 
-/// Its values, with keys as the document has them. A key that differs in case alone is the same to an engine; a mark of
-/// the byte order is an error to it.
+/// Its values, with keys spelt as in the documentation. To an engine a key that differs in case alone is the same, and a
+/// byte order mark an error.
 pub(crate) fn parse(text: &str) -> Result<Value, String> {
     let file: Value = serde_json::from_str(text).map_err(|error| format!("no JSON: {error}"))?;
     let Value::Object(file) = file else { return Err("no JSON object".to_owned()) };
@@ -21,12 +21,12 @@ pub(crate) fn parse(text: &str) -> Result<Value, String> {
     Ok(Value::Object(file))
 }
 
-/// With the known keys spelt so.
+/// The object with its known keys spelt as in `names`.
 fn spelt(object: Map<String, Value>, names: &[&str]) -> Map<String, Value> {
     let mut known = Map::new();
     for (key, value) in object {
         match names.iter().find(|name| key.eq_ignore_ascii_case(name)) {
-            // The right spelling beats others, which an engine would take in the order of the file.
+            // The right spelling beats others.
             Some(name) if key == *name || !known.contains_key(*name) => {
                 known.insert((*name).to_owned(), value);
             }
