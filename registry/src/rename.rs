@@ -197,7 +197,7 @@ impl Pass<'_> {
         if !is_called(&record, &old, self.template) {
             return Ok(());
         }
-        let why = format!("{name} is free by that, and its own");
+        let why = format!("{name} is free now, and its own name");
         let Some(dir) = NetnsDir::open(&registry.netns_dir)? else { return Ok(()) };
         if registry.is_free(&lock, &dir, name, self.template)? {
             let renamed = registry.rename_pin(&lock, &dir, ino, name);

@@ -33,7 +33,7 @@ impl std::fmt::Display for Stray {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.expected {
             Some(expected) => write!(f, "{} where {expected} has to be", self.found),
-            None => write!(f, "{} with a name that this version does not give", self.found),
+            None => write!(f, "{} with a name that this version does not know", self.found),
         }
     }
 }

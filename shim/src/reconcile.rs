@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// How long it waits for the registry's lock, each time it needs it.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a container that is being made has until its engine's state tells of it, or a record.
+/// The time that a container has from its start to a record, or to an entry in its engine's state.
 const GRACE: Duration = Duration::from_millis(1500);
 
 /// Options of `reconcile`.
@@ -80,7 +80,7 @@ pub(crate) fn run(args: ReconcileArgs, config: &Config, format: Format) -> Resul
     if told > 0 {
         let (containers, run) = if told == 1 { ("container", "runs") } else { ("containers", "run") };
         to_stderr(&format!(
-            "porthole: {told} {containers} {run} unregistered: no known state of an engine tells of them"
+            "porthole: {told} {containers} {run} unregistered, in no known state of an engine"
         ));
         to_stderr(
             "help: name its directory, by --engine-state ENGINE=DIR and in [engines] of the configuration",
@@ -131,7 +131,7 @@ fn unexplained(
     let tell = |one: &running::Running| Done {
         action: Action::Adopt,
         subject: format!("pid {}", one.pid),
-        detail: format!("{}: runs, and no known state of an engine tells of it", one.describe()),
+        detail: format!("{}: runs, and is in no known state of an engine", one.describe()),
         failed: true,
     };
     left.iter().map(tell).collect()

@@ -1,5 +1,4 @@
-//! A process that goes by the name of an engine's: with its command line, its environment and its mounts, and with
-//! nothing of what it does.
+//! A process with the name, command line, environment and mounts of an engine's, which does nothing.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -8,24 +7,24 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 use crate::process::wait_until;
 
-/// What it is started with.
+/// Its command line, environment and mounts.
 #[derive(Debug, Default)]
 pub struct Fake<'a> {
-    /// Its command line, but the program.
+    /// Its command line, without the program.
     pub words: &'a [&'a str],
     /// Its environment.
     pub environment: &'a [(&'a str, &'a str)],
     /// Its working directory; `/` if none is named.
     pub directory: Option<&'a Path>,
-    /// A command that it is started by, as `unshare --mount`.
+    /// A command that starts it, such as `unshare --mount`.
     pub through: &'a [&'a str],
-    /// A command that becomes its child, and sleeps there, as `unshare --mount`.
+    /// A command that becomes its child and sleeps, such as `unshare --mount`.
     pub child: &'a [&'a str],
-    /// What its program answers to `--version`.
+    /// The answer of its program to `--version`.
     pub version: &'a str,
 }
 
-/// One that runs, until its guard goes.
+/// A process that runs until this is dropped.
 #[derive(Debug)]
 pub struct Running {
     process: Child,
@@ -43,7 +42,7 @@ impl Fake<'_> {
         let version = format!("[ \"$1\" = --version ] && {{ echo '{}'; exit; }}\n", self.version);
         let child = match self.child {
             [] => String::new(),
-            // A shell gives its background nothing to read.
+            // A shell gives a background process no stdin.
             command => format!("exec 3<&0\n{} /bin/busybox sh -c 'read -r line <&3' &\n", command.join(" ")),
         };
         fs::write(&path, format!("#!/bin/sh\n{version}{child}read -r line\n")).expect("write a program");
@@ -67,7 +66,7 @@ impl Fake<'_> {
                 let comm = first().and_then(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).ok());
                 comm.is_some_and(|comm| comm.trim_end() == "busybox" || comm.trim_end() == "sh")
             });
-            // The shell, before it becomes the command, is of the program's name.
+            // Before the shell becomes the command, it has the program's name.
             running.child = first();
         }
         running

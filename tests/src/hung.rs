@@ -1,4 +1,4 @@
-//! A file system that has stopped to answer.
+//! A file system that no longer answers.
 
 use std::ffi::CString;
 use std::fs;
@@ -12,7 +12,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 #[derive(Debug)]
 pub struct Hung {
     path: PathBuf,
-    /// What the kernel asks stands here, and nobody reads it.
+    /// The kernel's requests come here, and nobody reads them.
     _server: OwnedFd,
 }
 
@@ -35,7 +35,7 @@ impl Hung {
         Self { path, _server: server }
     }
 
-    /// A file on it; whoever looks at it waits.
+    /// A file on it. A process that looks at it waits.
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
@@ -44,7 +44,7 @@ impl Hung {
 
 impl Drop for Hung {
     fn drop(&mut self) {
-        // What still waits gets an error once the server's end is closed.
+        // A process that still waits gets an error when the server's end is closed.
         let _ = unmount(&self.path, UnmountFlags::DETACH);
     }
 }

@@ -1,5 +1,5 @@
-//! The machine that tests run on. A test changes nothing of it but its own node: in its mount namespace everything else is
-//! read-only, so that the call that would write to it fails.
+//! The machine that tests run on. A test changes its own node alone: in its mount namespace the rest of the machine is
+//! read-only, so that a call that would write to it fails.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -17,8 +17,8 @@ use crate::tools;
 /// `/tmp` for files between a test and its node.
 const SHARED: [&str; 6] = ["/dev", "/mnt", "/proc", "/run", "/sys", "/tmp"];
 
-/// Makes every mount of this mount namespace read-only, except those below [`SHARED`] and the directory of what cargo has
-/// built, where tests write what they were not run for.
+/// Makes every mount of this mount namespace read-only, except those below [`SHARED`] and cargo's directory, in which
+/// tests write side products.
 ///
 /// # Panics
 /// When a mount cannot be changed.
@@ -53,7 +53,7 @@ pub fn make_read_only() {
     }
 }
 
-/// Where something is mounted, each mount once.
+/// The mount points, each once.
 #[must_use]
 pub fn mount_points() -> Vec<PathBuf> {
     let mountinfo = fs::read_to_string("/proc/self/mountinfo").expect("read mountinfo");
@@ -67,7 +67,7 @@ fn built() -> PathBuf {
     marked.unwrap_or(&programs).to_owned()
 }
 
-/// A path in mountinfo has spaces and others as octal numbers.
+/// mountinfo writes spaces and a few other bytes of a path as octal numbers.
 fn unescaped(text: &str) -> PathBuf {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;

@@ -184,14 +184,14 @@ pub fn own_home(node: &Node) {
     mount("overlay", "/root", "overlay", MountFlags::empty(), data.as_c_str()).expect("mount an overlay");
 }
 
-/// Gives the node a root directory of its own, over the machine's, with all mounts below it: what is written to it goes with
+/// Gives the node a root directory of its own, over the machine's, with all mounts below it: files written to it go with
 /// the node.
 pub fn own_top(node: &Node) {
     let [top, upper, work] = ["top", "top-upper", "top-work"].map(|name| node.scratch().join(name));
     for directory in [&top, &upper, &work] {
         fs::create_dir_all(directory).expect("make a directory");
     }
-    // No root is changed while it is shared.
+    // pivot_root(2) refuses a root that is shared.
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).expect("make / private");
     let mut below: Vec<_> =
         machine::mount_points().into_iter().filter(|point| point != Path::new("/")).collect();

@@ -74,7 +74,7 @@ fn read(file: &mut File) -> String {
 /// Where cargo put the binaries: the directory above that of the test program, or `PORTHOLE_BIN_DIR`.
 #[must_use]
 pub fn bin_dir() -> PathBuf {
-    // Found before a node gets another root, where the kernel has no path of this program any more.
+    // Looked up before a node gets another root: there the kernel has no path of this program any more.
     static FOUND: OnceLock<PathBuf> = OnceLock::new();
     let find = || {
         if let Some(dir) = env::var_os("PORTHOLE_BIN_DIR") {

@@ -1,5 +1,5 @@
-//! The Makefile, with a toolchain that writes down how it is called: everything is built once, for one target and by one
-//! user, on a machine that has never built it.
+//! The Makefile, with a toolchain that records its calls: everything is built once, for one target and by one user, on a
+//! machine that has never built it.
 
 #![allow(clippy::unwrap_used, reason = "what fails here is the test")]
 
@@ -138,7 +138,7 @@ fn where_musl_cannot_be_had_everything_is_built_for_the_toolchains_own_target(no
 fn below_sudo_the_callers_cargo_builds_and_leaves_no_file_of_roots(node: &Node) {
     machine(node, "/mnt/ann/.cargo/bin");
     user();
-    // The last is root itself, in the user's checkout. Tests need many packages, which are not what this is about.
+    // The last caller is root itself, in the user's checkout. `make test` is left out: it needs many packages.
     let all: [(bool, &[&str]); 4] = [
         (true, &["demo"]),
         (true, &["install", "DESTDIR=/mnt/dest"]),

@@ -87,7 +87,7 @@ fn judge(found: &Found) -> Check {
     if !unknown.is_empty() {
         let described: Vec<_> = unknown.iter().map(Running::describe).collect();
         let seen = format!(
-            "{} of {running} that run: no known state of an engine tells of {}",
+            "{} of {running} that run have no record and are in no known state of an engine: {}",
             unknown.len(),
             few(&described)
         );

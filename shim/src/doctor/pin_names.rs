@@ -122,7 +122,7 @@ fn judge(facts: &Facts) -> Check {
     let findings = plain.iter().filter_map(|(pin, pod)| {
         let unit = units.get(pin)?;
         Some(Finding::warn(
-            format!("the pin {pin} is the network of {pod}, and {unit} goes by that name"),
+            format!("the pin {pin} is the network of {pod}, and {unit} uses that name"),
             "a unit or `ip netns exec` with that name enters the pod: rename the unit's network namespace, or set \
              `[pin] name = \"{namespace}.{pod}\"` in /etc/porthole/config.toml for pods to come",
         ))
@@ -134,7 +134,7 @@ fn judge(facts: &Facts) -> Check {
         format!("; /etc/netns has resolver files for {}", few(&meant))
     };
     let good = format!(
-        "{} of {} called by a pod's or container's plain name, none by one that a unit goes by{meant}",
+        "{} of {} with a pod's or container's plain name, none of which a unit uses{meant}",
         plain.len(),
         count(*pins, "pin")
     );

@@ -166,7 +166,7 @@ fn entries(subject: &str, strays: &[Stray], unreadable: &[Error]) -> Check {
         findings.push(Finding::fail(told(&in_the_way), "`porthole reconcile` moves them to quarantine"));
     }
     if !unknown.is_empty() {
-        let remedy = "remove them, unless a newer porthole has written them: nothing here reads them";
+        let remedy = "remove them, unless a newer porthole has written them: this one does not read them";
         findings.push(Finding::warn(told(&unknown), remedy));
     }
     Check::of("registry-entries", subject, "nothing but the registry's own", findings)
@@ -191,7 +191,7 @@ fn judge_records(subject: &str, all: usize, newer: usize, bad: &[String]) -> Che
     if bad.is_empty() {
         let newer = match newer {
             0 => String::new(),
-            newer => format!("; {newer} by a newer porthole: what this one does not know of them is kept"),
+            newer => format!("; {newer} by a newer porthole, whose unknown fields are kept"),
         };
         return Check::ok(
             "records",

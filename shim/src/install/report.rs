@@ -182,7 +182,7 @@ fn programs(tree: &Tree, state: &State) -> String {
     }
     let list: Vec<_> = left.iter().map(|path| path.display().to_string()).collect();
     format!(
-        "programs stay that `porthole install` is not known to have put there: remove them by the package manager, if one has, \
+        "programs stay, since no state says that `porthole install` has put them there: remove them with the package manager, or \
          else by `rm {}`\n",
         list.join(" ")
     )

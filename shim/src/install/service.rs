@@ -69,8 +69,8 @@ impl Service {
     /// How to read what it logs.
     pub(crate) fn log(&self) -> String {
         match self {
-            Self::Unit(unit) => format!("look at what it logs: `journalctl -u {unit}`"),
-            Self::Script(_) => "look at what it logs".to_owned(),
+            Self::Unit(unit) => format!("look at its log: `journalctl -u {unit}`"),
+            Self::Script(_) => "look at its log".to_owned(),
         }
     }
 }
@@ -98,7 +98,7 @@ pub(crate) fn advice(engine: &Engine) -> String {
 
 /// How to read what an engine logs.
 pub(crate) fn log(engine: &Engine) -> String {
-    Service::of(engine).map_or_else(|_| "look at what it logs".to_owned(), |service| service.log())
+    Service::of(engine).map_or_else(|_| "look at its log".to_owned(), |service| service.log())
 }
 
 /// The refusal to restart an engine.

@@ -178,7 +178,7 @@ impl State {
                         .map_err(|e| failed("move aside", Path::new(PATH), e))?;
                 }
                 notes.push(format!(
-                    "{PATH} cannot be read ({cause}): it is kept as {}, and what is installed is looked for",
+                    "{PATH} cannot be read ({cause}): it is kept as {}, and the installation is read from the disk",
                     aside.display()
                 ));
                 Self::default()

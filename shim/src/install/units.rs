@@ -162,7 +162,7 @@ fn systemctl(args: &[&str]) -> Result<(), Problem> {
         Problem::new(
             Exit::Failed,
             format!("systemctl {}: {e}", args.join(" ")),
-            "look at what it logs: `journalctl -u 'porthole-reconcile.*'`",
+            "look at its log: `journalctl -u 'porthole-reconcile.*'`",
         )
     })
 }

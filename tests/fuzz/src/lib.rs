@@ -18,7 +18,7 @@ use porthole_registry::record::Record;
 use porthole_registry::text::clean;
 use serde_json::json;
 
-/// What separates the parts of an input that has several: no byte of UTF-8.
+/// The separator of the parts of an input: no byte of UTF-8.
 pub const SEPARATOR: u8 = 0xff;
 
 /// Reads `data` as the state on stdin.

@@ -1,5 +1,6 @@
-//! `porthole-test-guard COMMAND [ARGUMENT...]`: runs a command, as all tests, that can write to nothing of the machine, and
-//! tells what it has left where it can. Ends with the command's status, or with 1 where something is left.
+//! `porthole-test-guard COMMAND [ARGUMENT...]`: runs a command, such as all tests, that cannot write to the machine, and
+//! lists what it has left in the few places that it can write to. Ends with the command's status, or with 1 where something
+//! is left.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;

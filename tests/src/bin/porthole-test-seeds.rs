@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-/// What separates the parts of an input that has several: no byte of UTF-8.
+/// The separator of the parts of an input: no byte of UTF-8.
 const SEPARATOR: u8 = 0xff;
 
 fn main() -> Result<(), Box<dyn Error>> {

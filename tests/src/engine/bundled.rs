@@ -11,7 +11,7 @@ use super::{Release, images, system, write};
 use crate::Node;
 use crate::node::tmpfs;
 
-/// What a distribution is like.
+/// A distribution.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
     /// Its name.
@@ -22,7 +22,7 @@ pub struct Layout {
     pub config: &'static str,
     /// Options of containerd's, beside that.
     pub options: &'static str,
-    /// What the configuration begins with; `V` is its version.
+    /// The beginning of the configuration; `V` is its version.
     pub head: &'static str,
     /// Where images and containers are kept.
     pub root: &'static str,
@@ -30,7 +30,7 @@ pub struct Layout {
     pub socket: &'static str,
 }
 
-/// As k3s: everything is in the configuration, which k3s writes anew at each start.
+/// Like k3s: all settings are in the configuration, which k3s writes anew at each start.
 pub const K3S: Layout = Layout {
     name: "k3s",
     bin: "/var/lib/rancher/k3s/data/abc/bin",
@@ -42,7 +42,7 @@ pub const K3S: Layout = Layout {
     socket: "/run/k3s/containerd/containerd.sock",
 };
 
-/// As k0s: places are options.
+/// Like k0s: paths are options.
 pub const K0S: Layout = Layout {
     name: "k0s",
     bin: "/var/lib/k0s/bin",
@@ -77,7 +77,7 @@ impl Layout {
         for program in ["containerd", "containerd-shim-runc-v2", "ctr"] {
             self.copy(&release, &format!("/usr/bin/{program}"), program);
         }
-        // runc makes an overlay of the directory that it is in: the script before it tells who was called.
+        // runc makes an overlay of the directory that it is in, so a script before it records the call.
         self.copy(&release, "/usr/sbin/runc", "runc.real");
         let runc =
             format!("#!/bin/sh\necho {} >>/run/called\nexec {}/runc.real \"$@\"\n", self.name, self.bin);
@@ -113,7 +113,7 @@ impl Layout {
         fs::read_to_string(self.config).expect("read a configuration")
     }
 
-    /// Another runc of the node's own, which tells that it was called.
+    /// Adds a runc of the node's own, which records its calls.
     pub fn put_host_runc(&self) {
         let real = format!("{}/runc.real", self.bin);
         for path in ["/usr/sbin/runc", "/usr/bin/runc"] {
@@ -126,7 +126,7 @@ impl Layout {
     }
 }
 
-/// Who was called as the runtime since this was asked last, once each.
+/// The runtimes that were called since the last question, each once.
 #[must_use]
 pub fn called() -> Vec<String> {
     let text = fs::read_to_string("/run/called").unwrap_or_default();

@@ -95,7 +95,7 @@ pub(super) fn put(version: &str) -> Release {
     release
 }
 
-/// Gives the node what pods are connected to each other by.
+/// Gives the node the network that connects its pods.
 pub(super) fn network(release: &Release) {
     system::put(release, "/usr/lib/cni");
     let network = json!({ "cniVersion": "1.0.0", "name": "pods", "plugins": [{

@@ -22,8 +22,8 @@ impl Service {
         Self::at(format!("/etc/init.d/{name}"), name, command, ["/usr/sbin:/usr/bin:/sbin:/bin", ":"])
     }
 
-    /// As [`Service::new`], where no service manager knows of it, and with `bin` first in its `PATH`. `before` is what
-    /// the shell does before each start.
+    /// As [`Service::new`], where no service manager knows of it, and with `bin` first in its `PATH`. The shell runs `before`
+    /// before each start.
     #[must_use]
     pub fn hidden(name: &str, command: &str, bin: &str, before: &str) -> Self {
         let path = format!("{bin}:/usr/sbin:/usr/bin:/sbin:/bin");

@@ -60,7 +60,7 @@ fn the_age_is_the_containers_and_not_that_of_its_record(node: &Node) {
     assert!(age.trim_end_matches('s').parse::<u64>().unwrap() >= 3, "{table}");
     let page = tools::porthole(&["inspect", "web-0"]).expect_success().to_owned();
     assert!(page.contains(&format!("started {}", row["started"].as_str().unwrap())), "{page}");
-    // When it has ended, it is as old as it was.
+    // An ended container keeps its age.
     container.kill();
     assert_eq!(shown(&["list"])[0]["started"], row["started"]);
     container.delete();
@@ -192,7 +192,7 @@ const RESOLV: &str = "nameserver 10.85.0.10\nsearch shop.svc.cluster.local\n";
 fn a_sandbox_without_a_process_keeps_its_identity(node: &Node) {
     let engine = EnginePin::new_netns("/run/engine-netns/6b1d");
     let id = sandbox_without_process(node, "shop", "web-0", engine.path());
-    // The last one is this far alike.
+    // The last id has the same beginning.
     let twin = EnginePin::new_netns("/run/engine-netns/6b1e");
     let other = sandbox_without_process(node, "stage", "web-0", twin.path());
     fs::write(userdata(&id).join("resolv.conf"), RESOLV).unwrap();
@@ -255,7 +255,7 @@ fn a_sandbox_without_a_process_keeps_its_identity(node: &Node) {
     engine.remove();
     twin.remove();
     assert_eq!(reconcile().len(), 2);
-    // Without the sandbox's own visit, its container's hook tells whose the pod is.
+    // Without adoption of the sandbox, the hook of its container names the pod.
     let engine = EnginePin::new_netns("/run/engine-netns/6b1f");
     let bundle = Bundle::new(node).netns(engine.path()).with(|config| {
         config["annotations"] = cri_o("container", "shop", "web-0", &id);

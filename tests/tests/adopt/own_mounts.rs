@@ -1,5 +1,5 @@
 //! An engine in a mount namespace of its own, as CRI-O with `KUBENSMNT`: its pins of network namespaces are seen there
-//! alone, and at their paths on the host there are bare files.
+//! alone, and the host has bare files at their paths.
 
 use std::fs;
 use std::process::Command;
@@ -10,18 +10,18 @@ use serde_json::json;
 
 use crate::setting::cri_o;
 
-/// Where the engine has the pod's network namespace; its directory is a link, as `/var/run` is.
+/// The path of the engine's pin; its directory is a link, as `/var/run` is.
 const HOLDER: &str = "/run/link/u";
 const RUN_ROOT: &str = "/mnt/crio-run";
 
-/// A process that is CRI-O by its name, in a mount namespace from which nothing comes back to the host.
+/// A process with CRI-O's name, in a mount namespace from which no mount propagates to the host.
 fn crio() -> Running {
     let words = &["--runroot", RUN_ROOT];
     let through = &["unshare", "--mount", "--propagation", "slave"];
     Fake { words, through, version: "crio version 1.36.0", ..Fake::default() }.start("/mnt/bin/crio")
 }
 
-/// What leads into the engine's mount namespace.
+/// nsenter's option for the engine's mount namespace.
 fn entering(engine: &Running) -> String {
     format!("--mount=/proc/{}/ns/mnt", engine.pid())
 }

@@ -1,4 +1,4 @@
-//! Names that change hands: killed at any moment, the next run finishes it.
+//! Names that change hands: after a kill at any moment the next run finishes the rename.
 
 use std::fs;
 use std::path::Path;
@@ -25,7 +25,7 @@ fn of_podman(node: &Node) -> Bundle {
     bundle
 }
 
-/// What podman calls its containers.
+/// The names that podman gives its containers.
 fn call(names: &[(&Bundle, &str)]) {
     let entry =
         |(bundle, name): &(&Bundle, &str)| json!({ "id": bundle.id, "names": [name], "metadata": "{}" });

@@ -55,7 +55,7 @@ fn the_target_sees_the_tools_and_nothing_else_through_the_command(node: &Node) {
             }
             for empty in ["run", "tmp"] {
                 let listed = prey.inside(&format!("ls -A {root}/{empty}"));
-                // A directory of the view's own, and a lock for what changes the network.
+                // A directory of the view's own, and a lock for programs that change the network.
                 if !["", "lock", "lock\nxtables.lock"].contains(&listed.trim())
                     && !listed.contains("No such file")
                 {

@@ -1,4 +1,4 @@
-//! Records that another version of porthole has written: a node is upgraded, and downgraded, while its pods run.
+//! Records of another version of porthole: a node is upgraded and downgraded while its pods run.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,10 +13,10 @@ fn path(node: &Node, id: &str) -> PathBuf {
     node.run_dir().join(format!("containers/{id}.json"))
 }
 
-/// An addition of a version to come, by its name.
+/// An addition of a future version, with its name.
 type Addition = (&'static str, fn(&mut Value));
 
-/// Each kind of addition that a version to come may make to a record.
+/// Each kind of addition that a future version may make to a record.
 fn additions() -> Vec<Addition> {
     vec![
         ("schema", |record| record["schema"] = 2.into()),

@@ -1,4 +1,4 @@
-//! Strays in the registry: each costs itself alone, and is told.
+//! Strays in the registry: each costs itself alone, and is reported.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -163,7 +163,7 @@ fn a_directory_of_the_registry_that_is_none_is_moved_away_and_made_again(node: &
             let _ = node.log();
             tools::reconcile();
             let pins = node.pins();
-            // Without a record and without an index nothing tells whose the pin is.
+            // Without a record and without an index, the owner of the pin is unknown.
             assert!(pins.is_empty() || directory == "containers", "{directory}, {kind}: {pins:?}");
             let again = pod(node, "shop", "web-0");
             again.delete();
@@ -221,7 +221,7 @@ fn a_draft_of_another_type_holds_up_no_container(node: &Node) {
         node.expect_silence("a draft that gives way");
     }
     assert!(!Path::new("/mnt/x").exists(), "no link is followed");
-    // A directory with something in it is nobody's to remove.
+    // A directory that is not empty stays.
     fs::create_dir_all(draft.join("inner")).unwrap();
     let web = pod(node, "shop", "web-0");
     node.expect_one_line(&["containers/", "reconcile"]);

@@ -94,7 +94,7 @@ fn ambiguous_is_an_error_with_candidates_never_a_guess(node: &Node) {
     stage.delete();
 }
 
-/// Has the container end without its hook's knowledge.
+/// Ends the container without a call of its hook.
 fn lose(container: Container) {
     container.kill();
     container.delete();
@@ -124,7 +124,7 @@ fn of_a_restarted_container_the_live_one_is_meant(node: &Node) {
     let found = json(&["identify", &format!("cgroup:{around}")]);
     let ids: Vec<_> = found.as_array().unwrap().iter().map(|row| &row["record"]["id"]).collect();
     assert_eq!(ids, [live.id()], "its cgroup is around the ended ones' too");
-    // Another's is no guess: that it has ended does not make this one the meant one.
+    // Containers with different names stay ambiguous, also if one of them has ended.
     let other = Container::run(
         Runtime::Runc,
         &Bundle::of_pod(node, "stage", "web-0", "app", "/none").own_netns().hooked(&["createRuntime"]),

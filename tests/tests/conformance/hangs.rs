@@ -18,10 +18,10 @@ use serde_json::json;
 
 const STAGES: [&str; 4] = ["createRuntime", "prestart", "poststart", "poststop"];
 
-/// The deadline of one second, and what a busy machine adds.
+/// The deadline of one second, and the delay of a busy machine.
 const IN_TIME: Duration = Duration::from_millis(1900);
 
-/// Every signal is blocked and ignored, as far as that goes.
+/// Blocks and ignores every signal that can be.
 const DEAF: [&str; 3] = ["/usr/bin/env", "--ignore-signal", "--block-signal"];
 
 fn web_0(node: &Node) -> Bundle {
@@ -49,7 +49,7 @@ fn a_call_that_never_returns_delays_a_start_by_the_deadline(node: &Node, runtime
     println!("{runtime:?}: create took {} ms", took.as_millis());
 }
 
-/// Runs the hook, and fails when it is not done in time.
+/// Runs the hook, and fails if it does not end in time.
 #[track_caller]
 fn ends_in_time(mut hook: Command, what: &str) -> Duration {
     let start = Instant::now();
@@ -148,7 +148,7 @@ fn a_holder_on_a_dead_file_system_holds_up_neither_its_pod_nor_another(node: &No
     run.expect_success();
     assert!(run.took < Duration::from_millis(700), "{:?}", run.took);
     assert_eq!((node.records().len(), node.pin("web-0")), (0, Some(netns)), "its holder may still be there");
-    // Others start and end as ever, and sweep it.
+    // Other containers start and end as usual, and sweep the pin.
     for _ in 0..3 {
         let (other, life) = (Bundle::new(node), Sandbox::start());
         other.write();
@@ -186,8 +186,7 @@ fn a_deadline_of_the_configuration_counts_from_the_start_of_the_hook(node: &Node
     assert!(node.records().is_empty());
 }
 
-/// A log at which nobody reads, and a stderr with so much room, made by a function that returns its writing end and what
-/// keeps it as it is.
+/// The writing end of a stderr, and a guard that keeps it as it is. A function of [`MakeStderr`] makes it with so much room.
 type Stderr = (Stdio, Box<dyn std::any::Any>);
 type MakeStderr = fn(usize) -> Stderr;
 

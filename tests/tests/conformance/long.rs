@@ -1,4 +1,4 @@
-//! A configuration as long as somebody likes: what is recorded of it can be read again.
+//! A configuration of any length: its record can be read again.
 
 use std::fs;
 

@@ -131,7 +131,7 @@ fn id_used_again_after_an_end_nobody_told_of(node: &Node) {
 }
 
 fn poststop_of_another_life_releases_nothing(node: &Node) {
-    // Of an earlier container of the id whose own poststop comes late, or of one under another root of the runtime.
+    // The poststop is that of an earlier container of the id, or of one under another root of the runtime.
     let bundle = web_0(node);
     let first = Sandbox::start();
     call("createRuntime", &bundle.state(Some(first.pid())));

@@ -50,7 +50,7 @@ fn poststart_is_called_when_the_table_says(node: &Node, runtime: Runtime) {
 }
 
 fn poststop_of_the_life_before_leaves_the_next_one_registered(node: &Node, runtime: Runtime) {
-    // Of the first life a slow hook of the site runs at poststop, before ours; meanwhile the id lives again.
+    // At the end of the first life a slow poststop hook of the site runs before ours. Meanwhile the id lives again.
     let slow = node.scratch().join("slow");
     let script = format!("test -e {0} || {{ touch {0}; sleep 1.5; }}", slow.display());
     let bundle = Bundle::new(node).around("poststop", &script, "true");
@@ -63,7 +63,7 @@ fn poststop_of_the_life_before_leaves_the_next_one_registered(node: &Node, runti
         let again = runtime.create(&bundle.id, &bundle.dir);
         let registered = again.status.success();
         deleting.join().unwrap();
-        // Some keep the id until the hooks are through.
+        // Some runtimes keep the id until the hooks have ended.
         assert_eq!(node.records().len(), usize::from(registered), "{again:?}");
         assert_eq!(node.pins().len(), usize::from(registered));
         let lines = node.log();

@@ -1,4 +1,4 @@
-//! CRI-O, by the daemon that runs: a process with its name, its command line, its environment and its mounts.
+//! CRI-O by its daemon: a process with its name, command line, environment and mounts.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ const STAGES: [&str; 2] = ["porthole-createruntime.json", "porthole-poststop.jso
 
 type Words<'a> = &'a [&'a str];
 type Variables<'a> = &'a [(&'a str, &'a str)];
-/// A path, and a text.
+/// A path and its text.
 type File<'a> = Option<(&'a str, &'a str)>;
 
 fn start(words: &[&str], environment: &[(&str, &str)]) -> Running {
@@ -42,7 +42,7 @@ fn are_in(dir: &str) -> bool {
     STAGES.iter().all(|file| Path::new(dir).join(file).is_file())
 }
 
-/// What the daemon was told beats its files, and install writes where it reads.
+/// Options of the daemon beat its files, and install writes where the daemon reads.
 fn hooks_go_where_the_daemon_reads_them(_node: &Node) {
     install();
     write("/etc/crio/crio.conf", "[crio.runtime]\nhooks_dir = ['/etc/default-main']\n");
@@ -163,7 +163,7 @@ fn install_hooks_without_a_daemon() {
     porthole(&["install", "--engine", "cri-o=1.36", "--no-policy"]).expect_success();
 }
 
-/// What k0s starts, on a machine that has its distribution's containerd too.
+/// A containerd of k0s, on a machine that has its distribution's containerd too.
 fn the_engine_that_runs_is_named_and_not_one_that_does_not(_node: &Node) {
     install();
     let distribution = Fake { version: "containerd 1.6.20", ..Fake::default() };
@@ -190,7 +190,7 @@ fn the_engine_that_runs_is_named_and_not_one_that_does_not(_node: &Node) {
     k0s.end();
     let said = engines();
     said.expect("warn", "engine-hook", "containerd 1.6");
-    // What k3s starts: its program has many names.
+    // A containerd of k3s: a multi-call program.
     let words =
         &["-c", "/var/lib/rancher/k3s/agent/etc/containerd/config.toml", "-a", "/run/k3s/containerd.sock"];
     let k3s = Fake { words, version: "containerd 2.1.5", ..Fake::default() };

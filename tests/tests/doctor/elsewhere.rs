@@ -1,4 +1,4 @@
-//! Engines that keep their state elsewhere than is usual: k0s, microk8s and k3s start a containerd with flags of their own.
+//! Engines that keep their state in unusual places: k0s, microk8s and k3s start a containerd with flags of their own.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use porthole_tests::{Node, on_a_node};
 
 use crate::setting::{doctor, doctor_with, install, porthole, reconcile, write};
 
-/// What the mount namespace of a container is like to a shim: another than its own.
+/// Starts a process in a mount namespace of its own, as a container is below its shim.
 const CONTAINER: &[&str] = &["unshare", "--mount", "--net"];
 
 /// The daemon's state is where `--state` says, and all that runs is registered from there.
@@ -72,7 +72,7 @@ fn state_that_nobody_looks_through_is_no_all_clear(node: &Node) {
     let outcome = porthole(&["-o", "json", "reconcile"]);
     let done: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
     assert_eq!((done.as_array().unwrap().len(), &done[0]["failed"]), (2, &true.into()), "{done}");
-    // Told where it is, all is well.
+    // With the directory named, all is well.
     porthole(&["reconcile", "--engine-state", "containerd=/run/containerd"]).expect_success();
     doctor().expect_health();
     containerd.remove_pod(&pod);

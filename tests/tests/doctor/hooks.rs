@@ -121,7 +121,7 @@ fn stale_configuration_of_every_engine_is_found(_node: &Node) {
     doctor().expect_health();
 }
 
-/// A `daemon.json` is to doctor what it is to install, and to dockerd.
+/// doctor reads a `daemon.json` as install and dockerd do.
 fn a_mark_of_the_byte_order_before_docker_s_settings_is_none_of_them(_node: &Node) {
     install();
     write("/usr/bin/dockerd", "#!/bin/sh\necho Docker version 26.1.5\n");

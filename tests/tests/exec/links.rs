@@ -1,4 +1,4 @@
-//! Files of the host's `/etc` that are links out of the view: what `--explain` says is what the command sees.
+//! Files of the host's `/etc` that are links out of the view: the command sees what `--explain` says.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -58,7 +58,7 @@ fn a_link_of_the_hosts_into_run_is_seen_with_what_it_leads_to(node: &Node) {
     }
     // Profile sysadmin has the host's /run.
     assert_eq!(output(&["--profile", "sysadmin", "web-0", "--", "cat", "/etc/hostname"]), "host\n");
-    // A pod's own file stands before it.
+    // A file of the pod's own takes precedence.
     fs::write(target_etc(node, "resolv.conf"), RESOLV).unwrap();
     assert_eq!(seen("resolv.conf"), RESOLV);
     container.delete();

@@ -10,7 +10,7 @@ use crate::setting::{Running, exec, output, web_0};
 
 const LOCK: &str = "/run/xtables.lock";
 
-/// Whether this kernel has the old tables at all, asked in a network namespace of its own.
+/// Whether this kernel has the old tables at all. Asks in a network namespace of its own.
 fn has_old_tables(program: &str) -> bool {
     let mut unshare = Command::new("unshare");
     unshare.args(["--net", program, "-S"]).stdin(Stdio::null());

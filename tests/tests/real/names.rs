@@ -95,7 +95,7 @@ fn renamed_containers_are_found_by_their_new_names(node: &Node, engine: &impl Re
     is_at(node, "web", &first);
     is_at(node, "web-old", &second);
     nothing_to_do();
-    // One that is on the host's network has no pin to go with it.
+    // A container on the host's network has no pin to rename.
     let on_host = engine.run("on-host", &["--network", "host"]);
     engine.call(&["rename", "on-host", "hosted"]).expect_success();
     assert_eq!(reconcile(), [renamed(&on_host)]);
@@ -177,7 +177,7 @@ fn operators_namespace() -> Netns {
     Netns::at("/run/netns/vpn").unwrap()
 }
 
-/// Older ones refuse to make a pod in a namespace by its path.
+/// Older versions refuse to make a pod in a namespace by its path.
 fn pods_join_by_path(version: &str) -> bool {
     !version.starts_with("4.")
 }

@@ -70,7 +70,7 @@ fn hooks_of_the_site_come_first(node: &Node, runtime: Runtime) {
 }
 
 fn hooks_under_a_key_in_other_letters_are_called_as_ours_are(node: &Node, runtime: Runtime) {
-    // Written in Go, a runtime reads `Hooks` as `hooks`, and of both the last one; others know one spelling.
+    // A runtime in Go reads `Hooks` as `hooks`, and takes the last of both. Others know one spelling.
     let porthole = Installed::new(node, runtime);
     for (key, stage) in [("Hooks", "createRuntime"), ("hooks", "CreateRuntime"), ("HOOKS", "createruntime")] {
         let out = node.scratch().join("site");

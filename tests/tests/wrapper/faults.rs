@@ -10,7 +10,7 @@ use porthole_tests::{Node, Outcome, on_a_node};
 
 const CONFIG: &str = "{\n  \"ociVersion\": \"1.0.2\"\n}\n";
 
-/// Every signal is blocked and ignored, as far as that goes.
+/// Blocks and ignores every signal that can be.
 const DEAF: [&str; 3] = ["/usr/bin/env", "--ignore-signal", "--block-signal"];
 
 /// A runtime that tells what it got. Nothing but the shell itself looks: dash blocks all signals while it starts others.
@@ -21,7 +21,7 @@ done </proc/$$/status
 echo "$@"
 "#;
 
-/// What the runtime says where it gets everything that was passed to `words`.
+/// The output of a runtime that gets everything that was passed to `words`.
 fn ran(words: &[&str]) -> String {
     prepare();
     let words = [words, &["/mnt/real", "create", "--bundle", "/mnt/bundle", "c1"]].concat();
@@ -123,7 +123,7 @@ fn tripped_up_with_every_signal_blocked_and_ignored_it_passes_them_on_so(node: &
 
 fn a_limit_on_the_size_of_files_costs_the_hook_and_passes_on(node: &Node) {
     let outcome = under(&["prlimit", "--fsize=4"]);
-    // The runtime of this test writes more than that, and no signal is ignored on its behalf.
+    // The runtime of this test writes more than the limit, and finds no signal ignored.
     assert_eq!((outcome.status.signal(), outcome.stdout.len()), (Some(25), 4), "{outcome:?}");
     node.expect_one_line(&["container c1: /mnt/bundle/config.json: write a file beside it: ", "os error 27"]);
     assert!(!is_changed("a limit"));

@@ -53,7 +53,7 @@ pub(super) fn wiring(engine: &Engine, tree: &Tree) -> Result<Wiring, String> {
         if wiring.form.is_none() {
             let path = path.display();
             wiring.waits = Some(format!(
-                "{path} has the hook, and counts once what writes containerd's configuration of it was restarted"
+                "{path} has the hook, and counts once the program that makes containerd's configuration of it is restarted"
             ));
         }
         wiring.files.push(path);

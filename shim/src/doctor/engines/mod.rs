@@ -110,15 +110,14 @@ fn own_mounts(engine: &Engine, setting: &Setting) -> Option<Check> {
         .map(|path| path.display().to_string())
         .collect();
     let good = format!(
-        "process {} has one of its own: pins of network namespaces that it makes there are looked for there",
+        "process {} has one of its own, in which porthole looks up its pins of network namespaces",
         daemon.pid()
     );
     let mut findings = Vec::new();
     if !unseen.is_empty() {
         let seen =
             format!("process {} has one of its own, and does not see {} in it", daemon.pid(), few(&unseen));
-        findings
-            .push(Finding::fail(seen, "make these seen there: mounts of the host have to propagate to it"));
+        findings.push(Finding::fail(seen, "have the host's mounts propagate to that mount namespace"));
     }
     Some(Check::of("engine-mounts", engine.name.as_str(), good, findings))
 }
@@ -299,7 +298,7 @@ fn loaded(engine: &Engine, facts: &Loaded) -> Check {
             name,
             subject,
             &problem.message,
-            problem.remedy.as_deref().unwrap_or("see what it logs"),
+            problem.remedy.as_deref().unwrap_or("look at its log"),
         ),
         None => {
             Check::ok(name, subject, format!("process {pid} was started since its configuration was changed"))

@@ -174,7 +174,7 @@ fn is_read(
     plan.notes.push(match others.as_slice() {
         [] => format!("{title} does not run: {config} counts once it is started"),
         others => format!(
-            "{title} does not run: {config} counts once one is started with it; what runs reads {}",
+            "{title} does not run: {config} counts once one is started with it; the one that runs reads {}",
             others.join(", ")
         ),
     });
@@ -241,7 +241,7 @@ impl Install<'_, '_> {
         }
         if let Some(writer) = &self.target.writer {
             plan.notes.push(format!(
-                "{}: {writer} writes {} anew of {} when it starts: what has to be restarted is {writer}",
+                "{}: {writer} makes {} of {} at its start: restart {writer}",
                 self.engine.title(),
                 self.engine.config.display(),
                 self.target.template.as_ref().unwrap_or(&self.target.path).display()
@@ -284,9 +284,11 @@ impl Install<'_, '_> {
         let (after, _) = ConfigEdit::make(Some(&before), self.target.version, &self.wanted)
             .map_err(|error| failed("edit", &self.target.path, error.0))?;
         let is_table = |text: &&str| text.trim_start().starts_with('[');
-        after.strip_prefix(&before).filter(is_table).map(str::to_owned).ok_or_else(|| {
-            self.refuse("it has a table of the runtime in it already, to which no template adds")
-        })
+        after
+            .strip_prefix(&before)
+            .filter(is_table)
+            .map(str::to_owned)
+            .ok_or_else(|| self.refuse("it already has a table of the runtime, to which no template can add"))
     }
 
     fn refuse(&self, why: &str) -> Problem {
@@ -307,7 +309,7 @@ impl Install<'_, '_> {
         // The configuration that was made of the template shows what will be made of it, without our lines.
         let made = generated::without(&tree.text(&self.engine.config)?.unwrap_or_default());
         if text::Text::parse(&format!("{first}\n{made}{last}")).is_err() {
-            return Err(self.refuse("it imports files already, to which no template adds"));
+            return Err(self.refuse("it already imports files, to which no template can add"));
         }
         let (text, edit) = TemplateEdit::make(site.as_deref(), first, last);
         let content = current.map_or_else(|| Content::text(&text), |file| file.with_text(text.clone()));

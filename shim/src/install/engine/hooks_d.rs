@@ -208,7 +208,7 @@ pub(super) fn check(engine: &Engine, tree: &Tree) -> Result<(), Problem> {
         Problem::new(
             Exit::Failed,
             format!("connect to CRI-O at {}: {e}", socket.display()),
-            "look at what it logs: `journalctl -u crio`",
+            "look at its log: `journalctl -u crio`",
         )
     })
 }

@@ -131,8 +131,8 @@ impl Pod {
         time(programs.hook("poststart"), stdin(&self.creating))
     }
 
-    /// poststop: unpins. The process goes on for the next turn, and nothing is released while that of the record lives: so
-    /// the record is made to tell of one that has ended.
+    /// poststop: unpins. The process goes on for the next turn, and nothing is released while the recorded process
+    /// lives. So the record is changed to name a process that has ended.
     pub fn release(&self, programs: &Programs) -> Duration {
         if let Ok(text) = fs::read(&self.record) {
             let mut record: Value = serde_json::from_slice(&text).expect("a record is JSON");

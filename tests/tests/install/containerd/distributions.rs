@@ -1,5 +1,5 @@
-//! containerds that Kubernetes distributions bring, beside the node's own: each is found where it is, and what is written
-//! is read.
+//! containerds of Kubernetes distributions, beside the node's own: each is found where it is, and reads the files that
+//! install writes.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +12,7 @@ use porthole_tests::{Node, tools};
 
 use super::{install, major, on_versions, pinned, refused, tree, unchanged, uninstall};
 
-/// What doctor says of these checks: status, and each line.
+/// The verdicts of doctor on these checks, with each line.
 fn doctor(checks: &[&str]) -> String {
     tools::porthole(&[&["doctor"], checks].concat()).stdout
 }
@@ -43,7 +43,7 @@ fn a_generated_configuration_is_left_alone_and_its_template_is_used(node: &Node,
     let said = doctor(&["engine-hook"]);
     assert!(said.contains("warn  engine-hook") && said.contains("counts once"), "{said}");
 
-    // What k3s does at its start.
+    // k3s does this at its start.
     containerd.restart();
     let pod = containerd.run_pod("shop", "web-0", &PodOptions::default());
     pinned(node, &pod);
@@ -87,7 +87,7 @@ fn a_generated_configuration_with_nowhere_to_add_is_refused(node: &Node, version
 }
 
 fn the_daemon_s_own_runtime_is_called_and_no_other(node: &Node, version: &str) {
-    // A site's own: its file is not written anew.
+    // The file is a site's: no program writes it anew.
     let head = K3S.head.lines().skip(1).collect::<Vec<_>>().join("\n") + "\n";
     let layout = porthole_tests::engine::bundled::Layout { head: Box::leak(head.into_boxed_str()), ..K3S };
     let containerd = layout.start(node, version, "");
@@ -132,14 +132,14 @@ fn another_containerd_is_never_restarted_in_its_place(node: &Node, version: &str
     unchanged(&before, "a restart that is refused");
     assert_eq!((system.service.pid(), bundled.service.pid()), pids);
 
-    // Without it: what is to be restarted is said.
+    // Without `--restart`, install names the process to restart.
     let outcome = install(&["--config", K0S.config]);
     let said = outcome.expect_success();
     assert!(said.contains(&format!("restart process {}", pids.1.unwrap())), "{said}");
     assert!(!said.contains("systemctl") && said.contains("no units are installed"), "{said}");
     uninstall(&[]).expect_success();
 
-    // Of both, the one that can be restarted is, and the other one is as it was.
+    // The one that can be restarted is restarted, and the other one is as it was.
     let outcome = install(&["--restart"]);
     refused(&outcome, &["restart containerd (/etc/k0s/containerd.toml)", "its files are as they were"]);
     assert!(outcome.stdout.contains("containerd: reads the new configuration and answers"), "{outcome:?}");
@@ -238,7 +238,7 @@ fn a_process_of_the_name_that_is_none_is_said_to_be_none(_: &Node) {
             !said.contains("no answer within 25 s") && said.contains(&format!("process {}", child.id())),
             "{said}"
         );
-        // With what it has started.
+        // With its children.
         let pid = rustix::process::Pid::from_raw(child.id().cast_signed()).unwrap();
         rustix::process::kill_process_group(pid, rustix::process::Signal::KILL).unwrap();
         child.wait().unwrap();

@@ -1,4 +1,4 @@
-//! `install.json` is lost, or no JSON: what is on the disk is what counts.
+//! `install.json` is lost, or no JSON: the files on the disk count.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ use super::{
 
 const STATE: &str = "/var/lib/porthole/install.json";
 
-/// Removes the state, or makes it none.
+/// Removes the state, or makes it unreadable.
 fn lose(how: &str) {
     match how {
         "gone" => fs::remove_file(STATE).unwrap(),
@@ -27,7 +27,7 @@ fn lose(how: &str) {
     }
 }
 
-/// What an installation leaves on purpose: programs that nobody is known to have brought, and what was kept aside.
+/// The files that stay on purpose: programs of unknown origin, and a state that was kept aside.
 fn remove_what_stays(said: &str) {
     for path in
         ["/usr/bin/porthole", "/usr/libexec/porthole/porthole-hook", "/usr/libexec/porthole/porthole-runtime"]

@@ -113,7 +113,7 @@ fn a_drop_in_has_a_name_behind_those_that_would_take_it_back(node: &Node, versio
         unchanged(&before, "uninstall");
         fs::remove_file(site).unwrap();
     }
-    // What a file has that is imported by its name, and last, is said there.
+    // A file that is imported by its name, and read last, gets the keys.
     let site = "/etc/containerd/last.toml";
     fs::write(
         CONFIG,

@@ -1,4 +1,4 @@
-//! Files of every version, empty ones and none: what containerd presets stays, whichever table is new.
+//! Files of every version, empty ones and none: containerd's presets stay, whichever table is new.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use super::{
     SPEC, config, install, major, on_versions, pinned, refused, site_config, tree, unchanged, uninstall,
 };
 
-/// What containerd would read, without what an installation sets and without the list of files.
+/// The configuration that containerd would read, without the keys of an installation and without the list of files.
 fn read() -> String {
     let mut command = std::process::Command::new("/usr/bin/containerd");
     if fs::exists(CONFIG).unwrap() {
@@ -20,7 +20,7 @@ fn read() -> String {
     }
     let outcome = tools::run(command);
     let of_ours = ["base_runtime_spec", "BinaryName", "imports"];
-    // Options that are not written are as those with their zero.
+    // A missing option equals one with its zero value.
     let zeros = ["= \"\"", "= ''", "= 0", "= false", "= []"];
     let lines = outcome.expect_success().lines().map(str::trim);
     let lines = lines.filter(|line| {
@@ -58,7 +58,7 @@ fn what_containerd_presets_for_a_runtime_stays_when_its_table_is_new(node: &Node
         );
         fs::write("/etc/containerd/config.d/registries.toml", mirrors).unwrap();
         let (before, said) = (tree(), read());
-        // The second method, which takes the first back, for two of them.
+        // Two of them get the second method, which takes the first back.
         let methods =
             if text.is_some_and(|text| text.contains("certs.d")) || text == Some("") { 2 } else { 1 };
         for method in ["base-spec", "runtime"].into_iter().take(methods) {
@@ -113,7 +113,7 @@ fn a_configuration_that_2_does_not_read_is_refused_with_a_way_out_that_works(nod
     let outcome = install(&[]);
     refused(&outcome, &["of version 1", "config migrate"]);
     unchanged(&before, "a refusal");
-    // The way out.
+    // The remedy works.
     let mut migrate = std::process::Command::new("/usr/bin/containerd");
     migrate.args(["--config", CONFIG, "config", "migrate"]);
     let migrated = tools::run(migrate).expect_success().to_owned();

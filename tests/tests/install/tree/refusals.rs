@@ -205,7 +205,7 @@ fn no_other_user_keeps_an_installation_from_its_lock(node: &Node) {
         !outcome.status.success() && outcome.stderr.contains("another installation is running"),
         "{outcome:?}"
     );
-    // Killed, it leaves its lock, which holds up nobody.
+    // A kill leaves the lock's file, which locks nothing.
     drop(held);
     tree.uninstall().expect_success();
     assert!(!tree.at("/var/lib/porthole").exists());

@@ -61,7 +61,9 @@ pub(super) fn choose(
             &target.path,
             "containerd 1.x would take a file beside it for all of the CRI's settings",
         )),
-        Extension::Nothing => Err(generated.refuse(&target.path, "no place is known for what a site adds")),
+        Extension::Nothing => {
+            Err(generated.refuse(&target.path, "no place for additions of a site is known"))
+        }
     }
 }
 
@@ -90,7 +92,7 @@ fn plain(
         return Err(Problem::new(
             Exit::Failed,
             format!(
-                "{}: is of version 1, of which containerd {major}.x takes nothing that it says of the CRI",
+                "{}: is of version 1, from which containerd {major}.x takes no setting of the CRI",
                 main.path.display()
             ),
             format!(

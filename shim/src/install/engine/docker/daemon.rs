@@ -80,7 +80,7 @@ pub(super) fn agrees(info: &Info, config: &Config) -> Result<(), Problem> {
         Problem::new(
             Exit::Failed,
             format!("Docker has not taken its configuration: {what}"),
-            "look at what it logs: `journalctl -u docker`",
+            "look at its log: `journalctl -u docker`",
         )
     };
     let default = config.default_runtime()?;

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 const KEYS: [(&str, &[&str]); 4] =
     [("version", &[]), ("hook", &["path", "args", "env", "timeout"]), ("when", &[]), ("stages", &[])];
 
-/// Its values, with keys spelt as in the documentation. To an engine a key that differs in case alone is the same, and a
+/// Its values, with known keys spelt as in oci-hooks(5). To an engine a key that differs in case alone is the same, and a
 /// byte order mark an error.
 pub(crate) fn parse(text: &str) -> Result<Value, String> {
     let file: Value = serde_json::from_str(text).map_err(|error| format!("no JSON: {error}"))?;
