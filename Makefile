@@ -19,7 +19,7 @@ demo build test programs lint audit fuzz bench install:
 	@$(MAKE) --no-print-directory NEEDS_ARE_MET=yes $@
 else
 
-# Cargo runs as the user that owns the build, whoever runs make: everything is compiled once.
+# Cargo runs as the user that owns the build, for every caller of make: everything is compiled once.
 BUILDER := tests/lab/as-builder
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$(PATH)" "HOME=$(HOME)")
 # Static binaries of this machine's architecture, with musl: docs/decisions/0031. tests/lab/install adds the target; where

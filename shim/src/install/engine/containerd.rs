@@ -241,7 +241,7 @@ impl Install<'_, '_> {
         }
         if let Some(writer) = &self.target.writer {
             plan.notes.push(format!(
-                "{}: {writer} makes {} of {} at its start: restart {writer}",
+                "{}: {writer} writes {} anew from {} when it is restarted: restart {writer}",
                 self.engine.title(),
                 self.engine.config.display(),
                 self.target.template.as_ref().unwrap_or(&self.target.path).display()
