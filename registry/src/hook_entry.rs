@@ -95,6 +95,13 @@ pub fn is_ours(entry: &Value) -> bool {
     runs_hook(&line)
 }
 
+/// Whether an entry of ours looks first whether the hook is there, as those that [`entry`] makes do.
+pub fn is_guarded(entry: &Value) -> bool {
+    let line = entry["args"].as_array().and_then(|args| args.last()?.as_str()).unwrap_or_default();
+    is_ours(entry)
+        && line.strip_prefix("test -x ").is_some_and(|rest| is_hook(rest.split(' ').next().unwrap_or("")))
+}
+
 /// Whether a shell that is given `line` runs the hook: that it names it (`test -x …`) is not enough.
 fn runs_hook(line: &str) -> bool {
     let spaced = line.replace(';', " ; ");

@@ -215,3 +215,14 @@ fn a_hook_that_is_not_there_ends_well_with_its_state_read() {
         assert_eq!(sum.trim().rsplit(' ').next(), Some(length.to_string().as_str()), "{sum}");
     }
 }
+
+#[test]
+fn an_entry_that_looks_first_is_told_from_one_that_somebody_has_written() {
+    let hook = HookPath::parse(Path::new("/usr/libexec/porthole/porthole-hook")).unwrap();
+    assert!(is_guarded(&entry(&hook, Stage::Poststop)));
+    let of = |line: &str| json!({ "path": "/bin/sh", "args": ["sh", "-c", line] });
+    assert!(is_ours(&of("exec /usr/libexec/porthole/porthole-hook poststop")));
+    assert!(!is_guarded(&of("exec /usr/libexec/porthole/porthole-hook poststop")));
+    assert!(!is_guarded(&of("test -x /bin/true && exec /usr/libexec/porthole/porthole-hook poststop")));
+    assert!(!is_guarded(&json!({ "path": "/usr/libexec/porthole/porthole-hook", "args": [] })));
+}

@@ -91,7 +91,9 @@ pub(in crate::install) fn recover(engine: &Engine, tree: &Tree, found: &mut Foun
     let names = tree.names(&drop_ins).into_iter().filter(|name| name.ends_with("-porthole.conf"));
     for path in files.chain(names.map(|name| drop_ins.join(name))) {
         let Some(content) = tree.read(&path).ok().flatten() else { continue };
-        let is_ours = |text: &str| runs_ours(text) || text.starts_with(config::HEAD);
+        // A hook that somebody has set up by hand under this name is given back at the end.
+        let is_guard = |text: &str| file::parse(text).is_ok_and(|file| hook_entry::is_guarded(&file["hook"]));
+        let is_ours = |text: &str| is_guard(text) || text.starts_with(config::HEAD);
         if content.as_text().is_some_and(is_ours) {
             found.own(path, Rank::Config, owner, Some(&engine.config), &content);
         }
