@@ -4,11 +4,16 @@
 use crate::bounded;
 use crate::namespace::{NamespaceId, NamespaceKind};
 use crate::process::Process;
-use rustix::fd::OwnedFd;
-use rustix::fs::{self, CWD, Mode, OFlags, ResolveFlags};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{self, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+/// As many symbolic links as the kernel follows: path_resolution(7).
+const MOST_LINKS: usize = 40;
 
 /// The file system as the processes of one mount namespace see it.
 #[derive(Debug)]
@@ -48,13 +53,47 @@ impl View {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let flags = flags | OFlags::CLOEXEC;
         match fs::openat2(&self.root, path, flags, Mode::empty(), resolve) {
-            // Before Linux 5.6, and where a sandbox does not know the call: a link to an absolute path then leads into this
-            // process's own root.
-            Err(Errno::NOSYS | Errno::PERM) => {
-                fs::openat(&self.root, path.strip_prefix("/").unwrap_or(path), flags, Mode::empty())
-            }
+            // Before Linux 5.6, and in a unit with `RestrictSUIDSGID=`, whose filter refuses the call.
+            Err(Errno::NOSYS | Errno::PERM) => self.walk(path, flags),
             opened => opened,
         }
+    }
+
+    /// As [`View::open`], by one component after the other: a link to an absolute path leads into this root, and nothing
+    /// leads out of it.
+    fn walk(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let names = |path: &Path| path.components().rev().map(|part| part.as_os_str().to_owned()).collect();
+        let step = |dir: BorrowedFd<'_>, name: &OsStr, flags| {
+            fs::openat(dir, name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+        };
+        let mut pending: Vec<OsString> = names(path);
+        let mut above: Vec<OwnedFd> = Vec::new();
+        let mut links = 0;
+        while let Some(name) = pending.pop() {
+            match name.as_bytes() {
+                b"/" => above.clear(),
+                b"." => {}
+                b".." => drop(above.pop()),
+                _ => {
+                    let dir = above.last().map_or(self.root.as_fd(), AsFd::as_fd);
+                    let fd = step(dir, &name, OFlags::PATH)?;
+                    if FileType::from_raw_mode(fs::fstat(&fd)?.st_mode) == FileType::Symlink {
+                        links += 1;
+                        if links > MOST_LINKS {
+                            return Err(Errno::LOOP);
+                        }
+                        let target = fs::readlinkat(&fd, "", Vec::new())?.into_bytes();
+                        pending.extend(names(Path::new(OsStr::from_bytes(&target))));
+                    } else if pending.is_empty() {
+                        return step(dir, &name, flags);
+                    } else {
+                        above.push(fd);
+                    }
+                }
+            }
+        }
+        let dir = above.last().map_or(self.root.as_fd(), AsFd::as_fd);
+        step(dir, OsStr::new("."), flags)
     }
 
     /// A path of its processes without symbolic links; a path that does not exist is resolved by its parent.
@@ -76,7 +115,7 @@ impl View {
     }
 }
 
-fn root(dir: impl std::os::fd::AsFd, path: &str) -> Result<OwnedFd, Errno> {
+fn root(dir: impl AsFd, path: &str) -> Result<OwnedFd, Errno> {
     fs::openat(dir, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
@@ -155,6 +194,31 @@ mod tests {
         assert!(view.has(&link, usr) && view.has(Path::new("/usr"), usr));
         assert!(!view.has(Path::new("/etc"), usr));
         assert_eq!(view.resolve(&link.join("none")), Path::new("/usr/none"));
+    }
+
+    #[test]
+    fn a_kernel_without_openat2_finds_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = fs::openat(CWD, dir.path(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        let view = View { root, ..View::own().unwrap() };
+        let link = |target: &str, name: &str| {
+            std::os::unix::fs::symlink(target, dir.path().join(name)).unwrap();
+        };
+        std::fs::create_dir_all(dir.path().join("run/netns")).unwrap();
+        std::fs::create_dir(dir.path().join("var")).unwrap();
+        std::fs::write(dir.path().join("run/netns/u"), "").unwrap();
+        link("/run", "var/run");
+        link("../../../../run/netns", "var/up");
+        link("loop", "loop");
+        let inode = |fd: Result<OwnedFd, Errno>| fd.and_then(fs::fstat).map(|stat| stat.st_ino);
+        for path in
+            ["/run/netns/u", "/var/run/netns/u", "/var/up/u", "/var/../run/./netns", "/", "/none/u", "/loop"]
+        {
+            let (path, flags) = (Path::new(path), OFlags::PATH);
+            let resolved = inode(view.open(path, flags));
+            assert_eq!(inode(view.walk(path, flags)), resolved, "{}", path.display());
+        }
+        assert!(view.walk(Path::new("/var/run/netns/u"), OFlags::RDONLY).is_ok());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Command;
 
 use porthole_tests::fake::{Fake, Running};
-use porthole_tests::{Bundle, HookRun, Netns, Node, Sandbox, on_a_node, tools};
+use porthole_tests::{Bundle, HookRun, Netns, Node, Sandbox, on_a_node, requires, tools};
 use serde_json::json;
 
 use crate::setting::cri_o;
@@ -98,6 +98,23 @@ fn a_container_that_died_unseen_leaves_the_pin_to_its_pod(node: &Node) {
     engine.end();
 }
 
+fn the_unit_s_filter_hides_no_holder_from_reconcile(node: &Node) {
+    requires!(strace);
+    let engine = crio();
+    let (bundle, app, netns) = start(node, &engine);
+    app.end();
+    call(&engine, "poststop", &bundle, None);
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-e", "inject=openat2:error=EPERM", "-o", "/mnt/trace", "--"]);
+    command.arg(tools::binary("porthole")).arg("reconcile");
+    tools::run(command).expect_success();
+    assert_eq!(node.pin("web-0"), Some(netns));
+    let_go(&engine);
+    tools::reconcile();
+    assert!(node.pins().is_empty());
+    engine.end();
+}
+
 fn what_the_engine_has_mounted_in_the_directory_of_the_pins_is_not_covered(node: &Node) {
     let own = "/run/netns/0a598379";
     let (engine, app) = (crio(), Sandbox::start());
@@ -162,6 +179,7 @@ fn a_sandbox_without_a_process_is_pinned_from_the_run_root_that_the_daemon_was_t
 on_a_node!(requires(root, ip, nsenter, unshare):
     a_crash_looping_pod_keeps_its_pin_from_poststop_to_the_end_of_the_pod,
     a_container_that_died_unseen_leaves_the_pin_to_its_pod,
+    the_unit_s_filter_hides_no_holder_from_reconcile,
     what_the_engine_has_mounted_in_the_directory_of_the_pins_is_not_covered,
     a_mount_namespace_that_is_gone_holds_nothing,
     a_sandbox_without_a_process_is_pinned_from_the_run_root_that_the_daemon_was_told,
