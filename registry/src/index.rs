@@ -260,6 +260,16 @@ impl Store {
         self.mark(IDLE, ino, idle)
     }
 
+    /// Whether a pin is marked as one without members.
+    pub(crate) fn is_idle(&self, ino: u64) -> Result<bool, Error> {
+        let file = format!("{IDLE}/{ino}");
+        match fs::accessat(self.dir(), &file, fs::Access::EXISTS, AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(Step::Index.on(self.subject(&file))(errno)),
+        }
+    }
+
     /// Marks a pin as one with members that no hook tells the end of.
     pub(crate) fn set_adopted(&self, _lock: &Lock, ino: u64) -> Result<(), Error> {
         self.mark(ADOPTED, ino, true)

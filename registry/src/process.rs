@@ -76,11 +76,12 @@ impl Process {
             fs::openat(CWD, proc_path(pid).as_str(), flags, Mode::empty()).map_err(fail("open /proc"))?;
         let mut buffer = [0; 1024];
         let stat = read_small(&dir, "stat", &mut buffer).map_err(fail("read stat"))?;
-        let (state, start) =
+        let (_, start) =
             parse_stat(stat).ok_or(ProcessError::System { step: "parse stat", pid, source: Errno::INVAL })?;
         let process = Self { pid, start, pidfd, dir };
-        // Alive now means that all three opens met the same process: its number was not free between.
-        if matches!(state, b'Z' | b'X') || !process.is_alive() {
+        // Alive now means that all three opens met the same process: its number was not free between. The state letter is
+        // that of its first thread, which can be a zombie while others run.
+        if !process.is_alive() {
             return Err(ProcessError::Gone(pid));
         }
         Ok(process)
@@ -194,8 +195,15 @@ pub fn is_running(pid: i32, start: u64) -> bool {
         let length = io::read(&file, &mut buffer)?;
         Ok::<_, Errno>(parse_stat(&buffer[..length]))
     };
-    let found = read().ok().flatten();
-    found.is_some_and(|(state, found)| found == start && !matches!(state, b'Z' | b'X'))
+    match read() {
+        Ok(Some((state, found))) if found == start => {
+            // Its first thread may have ended before the others.
+            !matches!(state, b'Z' | b'X') || !matches!(Process::open(pid), Err(ProcessError::Gone(_)))
+        }
+        Ok(_) | Err(Errno::NOENT | Errno::SRCH) => false,
+        // What cannot be looked at has not ended: what has is released.
+        Err(_) => true,
+    }
 }
 
 fn ns_path(kind: NamespaceKind) -> String {

@@ -323,6 +323,10 @@ impl Pass<'_> {
         if !members.is_empty() && members.iter().all(|member| recorded.contains(member)) {
             return Ok(());
         }
+        // Looked at before the lock is taken: a holder may take its time to answer, and a start waits for the lock.
+        if members.is_empty() && self.registry.waits_for_its_holder(ino)? {
+            return Ok(());
+        }
         let lock = self.lock()?;
         for member in store.members(ino)? {
             if matches!(store.record(&member), Ok(None)) {

@@ -254,6 +254,23 @@ impl Registry {
         Ok(Verdict::Goes { pin: Some((dir, name, id)) })
     }
 
+    /// Whether a pin without members is marked as one that waits for its holder, and the holder is there.
+    ///
+    /// # Errors
+    /// When the index or the directory of the pins cannot be read.
+    pub(crate) fn waits_for_its_holder(&self, ino: u64) -> Result<bool, Error> {
+        if !self.store.is_idle(ino)? {
+            return Ok(false);
+        }
+        let (Some(name), Some(dir)) = (self.store.pin_name(ino)?, NetnsDir::open(&self.netns_dir)?) else {
+            return Ok(false);
+        };
+        match self.pin_id(&dir, &name, ino)? {
+            Some(id) => Ok(self.held(id)? != views::Seen::No),
+            None => Ok(false),
+        }
+    }
+
     /// Whether a namespace is found where its holder is, by the index.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The table of mounts: proc_pid_mountinfo(5).
 
 use porthole_registry::bounded;
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -99,6 +100,17 @@ pub(crate) fn of<'m>(mounts: &'m [Mount], path: &Path) -> Option<(&'m Mount, boo
         .iter()
         .rfind(|mount| path.starts_with(&mount.point) && mount.point.as_os_str().len() == longest)?;
     Some((mount, mount.point == path))
+}
+
+/// As [`of`], by the kernel's own word of which mount that is: statx(2), Linux 5.8. A mount can be hidden by one above it.
+pub(crate) fn at<'m>(mounts: &'m [Mount], path: &Path) -> Option<(&'m Mount, bool)> {
+    let statx = statx(CWD, path, AtFlags::NO_AUTOMOUNT, StatxFlags::MNT_ID).ok();
+    let statx = statx.filter(|statx| statx.stx_mask & StatxFlags::MNT_ID.bits() != 0);
+    let seen = statx.and_then(|statx| {
+        let is_root = statx.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
+        mounts.iter().find(|mount| mount.id == statx.stx_mnt_id).map(|mount| (mount, is_root))
+    });
+    seen.or_else(|| of(mounts, path))
 }
 
 /// The mounts below `path` that its own mount covers and that are no peers of what covers them. Nobody can unmount them by

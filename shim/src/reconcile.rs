@@ -70,11 +70,13 @@ pub(crate) fn run(args: ReconcileArgs, config: &Config, format: Format) -> Resul
     let unknown = unexplained(&registry, &adoption, config, &mut done);
     let told = unknown.len();
     done.extend(unknown);
+    let elsewhere = running::elsewhere(&host, Some(&registry.store), &boot_id);
     match format {
         Format::Json => print_json(&done)?,
-        Format::Table | Format::Wide if done.is_empty() => {
+        Format::Table | Format::Wide if done.is_empty() && elsewhere.is_empty() => {
             print("nothing to do: registry and kernel agree\n")?
         }
+        Format::Table | Format::Wide if done.is_empty() => print("nothing to do\n")?,
         Format::Table | Format::Wide => print(&table(&["ACTION", "SUBJECT", "DETAIL"], &rows(&done)))?,
     }
     if told > 0 {
@@ -85,6 +87,15 @@ pub(crate) fn run(args: ReconcileArgs, config: &Config, format: Format) -> Resul
         to_stderr(
             "help: name its directory, by --engine-state ENGINE=DIR and in [engines] of the configuration",
         );
+    }
+    if let Some(one) = elsewhere.first() {
+        to_stderr(&format!(
+            "porthole: {} may be containers without a record, of an engine with a root directory of its own, which is not \
+             looked into; one is {}",
+            elsewhere.len(),
+            one.describe()
+        ));
+        to_stderr("help: name the directory of its state as the host sees it, by --engine-state ENGINE=DIR");
     }
     let failed = done.iter().any(|done| done.failed);
     Ok(if failed { Exit::Failed } else { Exit::Done }.into())

@@ -24,6 +24,8 @@ struct Found {
     running: usize,
     /// Containers without a record that are in no state of an engine.
     unknown: Vec<Running>,
+    /// Processes that may be containers without a record, below monitors with a root directory of their own.
+    elsewhere: Vec<Running>,
 }
 
 fn look(setting: &Setting) -> Vec<Check> {
@@ -77,12 +79,13 @@ fn gather(setting: &Setting) -> Result<Found, String> {
     let store = registry.as_ref().map(|registry| &registry.store);
     let mut unknown = running::unregistered(&host, store, &boot_id);
     unknown.retain(|one| !missing.processes.contains(&one.pid));
-    Ok(Found { missing, running, unknown })
+    let elsewhere = running::elsewhere(&host, store, &boot_id);
+    Ok(Found { missing, running, unknown, elsewhere })
 }
 
 fn judge(found: &Found) -> Check {
     let name = "unregistered-containers";
-    let Found { missing, running, unknown } = found;
+    let Found { missing, running, unknown, elsewhere } = found;
     let mut findings = Vec::new();
     if !unknown.is_empty() {
         let described: Vec<_> = unknown.iter().map(Running::describe).collect();
@@ -100,6 +103,17 @@ fn judge(found: &Found) -> Check {
                       engine-hook";
         findings.push(Finding::fail(listed(&missing.containers), remedy));
     }
+    if !elsewhere.is_empty() {
+        let described: Vec<_> = elsewhere.iter().map(Running::describe).collect();
+        let seen = format!(
+            "{} without a record may run below an engine with a root directory of its own, which is not looked into: {}",
+            count(elsewhere.len(), "container"),
+            few(&described)
+        );
+        let remedy = "if they are containers, name the directory of their engine's state as the host sees it, in [engines] of \
+                      the configuration";
+        findings.push(Finding::warn(seen, remedy));
+    }
     let number = unknown.len() + missing.containers.len();
     let subject = if number == 0 { "containers".to_owned() } else { count(number, "container") };
     Check::of(name, subject, "every one that runs is registered", findings)
@@ -114,7 +128,7 @@ fn judge_pods(missing: &Missing) -> Check {
         name,
         count(missing.pods.len(), "pod"),
         listed(&missing.pods),
-        "none of their containers has run yet: `porthole reconcile` gives them their names, its timer does so by itself",
+        "`porthole reconcile` gives them their names, and its timer does so by itself",
     )
 }
 
@@ -147,7 +161,7 @@ mod tests {
         let judge_alone = |missing: &Missing| {
             let containers = missing.containers.clone();
             let missing = Missing { containers, ..Missing::default() };
-            judge(&Found { missing, running: 0, unknown: Vec::new() })
+            judge(&Found { missing, running: 0, unknown: Vec::new(), elsewhere: Vec::new() })
         };
         assert_eq!(judge_alone(&Missing::default()).verdict, Verdict::Ok);
         let id = ContainerId::parse("0123456789abcdef").unwrap();

@@ -59,7 +59,7 @@ fn propagation(path: &Path, mounts: &[Mount]) -> Check {
     let unseen =
         "pins made in the mount namespace of a runtime are not seen in the host's, nor the other way";
     let mut findings = Vec::new();
-    let seen = match mounts::of(mounts, path) {
+    let seen = match mounts::at(mounts, path) {
         Some((mount, true)) => {
             let on = mounts.iter().find(|under| under.id == mount.parent && under.id != mount.id);
             let on = on.map(|on| format!(", on {}, which is {}", on.point.display(), on.propagation()));

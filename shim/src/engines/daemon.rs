@@ -287,23 +287,28 @@ pub(super) fn link(process: &Process, name: &str) -> Option<PathBuf> {
     Some(PathBuf::from(std::ffi::OsString::from_vec(target)))
 }
 
-/// Whether the process is one of the host's. A namespace that may not be looked at counts as the same: only root can tell.
+/// Whether the process is one of the host's, with its root directory. What may not be looked at counts as the same: only
+/// root can tell.
 pub(super) fn is_hosts(process: &Process, host: &Host) -> bool {
+    is_in_hosts_namespaces(process, host) && has_hosts_root(process)
+}
+
+/// Whether it is root's, in the host's pid and user namespaces.
+pub(super) fn is_in_hosts_namespaces(process: &Process, host: &Host) -> bool {
     let is_same = |kind: NamespaceKind| match (process.namespace(kind), host.namespace(kind)) {
         (Ok(own), Some(host)) => own == host,
         _ => true,
     };
     let is_roots = fstat(process.dir()).is_ok_and(|stat| stat.st_uid == 0);
+    is_roots && is_same(NamespaceKind::Pid) && is_same(NamespaceKind::User) && process.is_alive()
+}
+
+pub(super) fn has_hosts_root(process: &Process) -> bool {
     let root = |path: &str| stat(path).ok().map(|stat| (stat.st_dev, stat.st_ino));
-    let has_hosts_root = match (root(&format!("/proc/{}/root", process.pid())), root("/proc/1/root")) {
+    match (root(&format!("/proc/{}/root", process.pid())), root("/proc/1/root")) {
         (Some(own), Some(host)) => own == host,
         _ => true,
-    };
-    is_roots
-        && is_same(NamespaceKind::Pid)
-        && is_same(NamespaceKind::User)
-        && has_hosts_root
-        && process.is_alive()
+    }
 }
 
 /// The innermost service of a process's cgroup: systemd.service(5) names the cgroup after the unit.

@@ -4,7 +4,7 @@
 
 use super::command_line::values;
 use super::crio::runtime_root;
-use super::daemon::{is_hosts, line, link, other_view, place};
+use super::daemon::{has_hosts_root, is_in_hosts_namespaces, line, link, other_view, place};
 use porthole_registry::adopt::StateKind;
 use porthole_registry::bounded;
 use porthole_registry::host::Host;
@@ -22,13 +22,29 @@ pub(crate) struct Monitor {
     pub(crate) state: Vec<(StateKind, PathBuf)>,
     /// Whether an OCI runtime that calls hooks runs its containers, and no virtual machine.
     pub(crate) is_of_oci: bool,
+    /// Whether its root directory is the host's. Every container can have a process of a monitor's name, with its own root;
+    /// so can an engine that is packed with one, as a strict snap is.
+    has_hosts_root: bool,
+}
+
+fn named(host: &Host) -> Vec<Monitor> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter_map(|pid| of(pid, host)).collect()
 }
 
 /// All monitors of the host.
 pub(crate) fn all(host: &Host) -> Vec<Monitor> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter_map(|pid| of(pid, host)).collect()
+    let mut found = named(host);
+    found.retain(|monitor| monitor.has_hosts_root);
+    found
+}
+
+/// Those that may be a monitor: by their names, and with a root directory of their own.
+pub(crate) fn elsewhere(host: &Host) -> Vec<Monitor> {
+    let mut found = named(host);
+    found.retain(|monitor| !monitor.has_hosts_root);
+    found
 }
 
 fn of(pid: i32, host: &Host) -> Option<Monitor> {
@@ -39,7 +55,7 @@ fn of(pid: i32, host: &Host) -> Option<Monitor> {
         return None;
     }
     let process = Process::open(pid).ok()?;
-    if !is_hosts(&process, host) {
+    if !is_in_hosts_namespaces(&process, host) {
         return None;
     }
     let words = line(&process)?;
@@ -57,7 +73,8 @@ fn of(pid: i32, host: &Host) -> Option<Monitor> {
     };
     let view = other_view(&process, host);
     let state = state.into_iter().map(|(kind, dir)| (kind, place(view.as_ref(), pid, &dir))).collect();
-    Some(Monitor { process, state, is_of_oci })
+    let has_hosts_root = has_hosts_root(&process);
+    Some(Monitor { process, state, is_of_oci, has_hosts_root })
 }
 
 /// The directory of state that a task's bundle is in.

@@ -1,7 +1,7 @@
 //! The containers that run, by their processes alone: the children of the processes that engines start beside them. So a
 //! container is found wherever its engine keeps its state.
 
-use super::monitor;
+use super::monitor::{self, Monitor};
 use porthole_registry::bounded;
 use porthole_registry::host::Host;
 use porthole_registry::namespace::{NamespaceId, NamespaceKind};
@@ -10,6 +10,7 @@ use porthole_registry::record::Record;
 use porthole_registry::store::Store;
 use porthole_registry::text::clean;
 use std::collections::HashSet;
+use std::path::Path;
 
 /// A container that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +34,11 @@ impl Running {
 
 /// All containers of the host's engines, one process of each. Those of virtual machines call no hooks and are left out.
 pub(crate) fn containers(host: &Host) -> Vec<Running> {
-    let monitors: HashSet<i32> = monitor::all(host)
+    below(monitor::all(host), host)
+}
+
+fn below(monitors: Vec<Monitor>, host: &Host) -> Vec<Running> {
+    let monitors: HashSet<i32> = monitors
         .into_iter()
         .filter(|monitor| monitor.is_of_oci)
         .map(|monitor| monitor.process.pid())
@@ -54,7 +59,15 @@ pub(crate) fn containers(host: &Host) -> Vec<Running> {
 
 /// The containers without a record.
 pub(crate) fn unregistered(host: &Host, store: Option<&Store>, boot_id: &str) -> Vec<Running> {
-    let mut running = containers(host);
+    without_records(containers(host), store, boot_id)
+}
+
+/// What may be containers without a record: they run below processes of a monitor's name with a root directory of their own.
+pub(crate) fn elsewhere(host: &Host, store: Option<&Store>, boot_id: &str) -> Vec<Running> {
+    without_records(below(monitor::elsewhere(host), host), store, boot_id)
+}
+
+fn without_records(mut running: Vec<Running>, store: Option<&Store>, boot_id: &str) -> Vec<Running> {
     if running.is_empty() {
         return running;
     }
@@ -73,9 +86,14 @@ pub(crate) fn unregistered(host: &Host, store: Option<&Store>, boot_id: &str) ->
     running.retain(|one| {
         !mounts.contains(&one.mounts)
             && !pids.contains(&(one.pid, one.start))
-            && !one.cgroup.as_deref().is_some_and(|cgroup| cgroup != "/" && cgroups.contains(cgroup))
+            && !one.cgroup.as_deref().is_some_and(|cgroup| is_within(cgroup, &cgroups))
     });
     running
+}
+
+/// Whether a cgroup is one of these, or below one. A privileged container can make some of its own.
+fn is_within(cgroup: &str, known: &HashSet<&str>) -> bool {
+    Path::new(cgroup).ancestors().filter_map(Path::to_str).any(|above| above != "/" && known.contains(above))
 }
 
 fn parent(pid: i32) -> Option<i32> {
@@ -105,4 +123,19 @@ fn of(pid: i32, host: &Host) -> Option<Running> {
 fn is_in_its_parents(process: &Process, mounts: NamespaceId) -> bool {
     let parent = parent(process.pid()).and_then(|pid| Process::open(pid).ok());
     parent.is_some_and(|parent| parent.namespace(NamespaceKind::Mnt).is_ok_and(|own| own == mounts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cgroup_below_that_of_a_container_is_the_containers() {
+        let known = HashSet::from(["/kubepods/pod1/c1", "/"]);
+        assert!(is_within("/kubepods/pod1/c1", &known));
+        assert!(is_within("/kubepods/pod1/c1/inner/more", &known));
+        assert!(!is_within("/kubepods/pod1/c10", &known));
+        assert!(!is_within("/kubepods/pod1", &known));
+        assert!(!is_within("/", &known));
+    }
 }

@@ -27,10 +27,16 @@ pub(crate) struct Applied<'a> {
 }
 
 /// Makes the changes. On an error nothing is changed, or the error says what could not be put back.
-pub(crate) fn apply<'a>(plan: &'a Plan, tree: &'a Tree) -> Result<Applied<'a>, Problem> {
+///
+/// `is_known` says of a path whether a run before this one has changed it: then its backup is from before that run.
+pub(crate) fn apply<'a>(
+    plan: &'a Plan,
+    tree: &'a Tree,
+    is_known: impl Fn(&Path) -> bool,
+) -> Result<Applied<'a>, Problem> {
     let mut applied = Applied { tree, done: Vec::new(), directories: Vec::new(), backups: Vec::new() };
     for change in &plan.changes {
-        if let Err(problem) = applied.make(change) {
+        if let Err(problem) = applied.make(change, is_known(&change.path)) {
             return Err(applied.revert(problem));
         }
     }
@@ -38,7 +44,7 @@ pub(crate) fn apply<'a>(plan: &'a Plan, tree: &'a Tree) -> Result<Applied<'a>, P
 }
 
 impl<'a> Applied<'a> {
-    fn make(&mut self, change: &'a Change) -> Result<(), Problem> {
+    fn make(&mut self, change: &'a Change, is_known: bool) -> Result<(), Problem> {
         let path = &change.path;
         if self.tree.look_as(path, change.is_link())? != change.before {
             return Err(Problem::new(
@@ -59,9 +65,13 @@ impl<'a> Applied<'a> {
         if change.edit != Edit::Own
             && let Some(before) = &change.before
         {
-            self.back_up(path, &place, before)?;
+            self.back_up(path, &place, before, is_known)?;
         }
-        replace(&place, after, Some(&place)).map_err(|e| failed("write", path, e))?;
+        if let Err(e) = replace(&place, after, Some(&place)) {
+            // One that stays does no harm.
+            self.backups.pop_if(|backup| *backup == backup_of(&place)).map(std::fs::remove_file);
+            return Err(failed("write", path, e));
+        }
         self.done.push(change);
         Ok(())
     }
@@ -84,10 +94,17 @@ impl<'a> Applied<'a> {
         Ok(())
     }
 
-    /// The first backup stays: it is the file as it was before porthole.
-    fn back_up(&mut self, path: &Path, place: &Path, before: &Content) -> Result<(), Problem> {
+    /// The backup of a file that is changed already stays: it is the file as it was before porthole. Another one is from an
+    /// installation that has ended, and the file may have changed since.
+    fn back_up(
+        &mut self,
+        path: &Path,
+        place: &Path,
+        before: &Content,
+        is_known: bool,
+    ) -> Result<(), Problem> {
         let backup = backup_of(place);
-        if backup.exists() {
+        if is_known && backup.exists() {
             return Ok(());
         }
         replace(&backup, before, Some(place)).map_err(|e| failed("write the backup of", path, e))?;

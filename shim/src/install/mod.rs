@@ -229,6 +229,7 @@ fn put<'a>(
     engines: &'a [Engine],
     restart: bool,
 ) -> Result<Settled<'a>, Problem> {
+    let is_known = |path: &Path| before.entry(path).is_some();
     let mut state = before.clone();
     state.without_policy = plan.without_policy;
     if plan.is_empty() {
@@ -236,7 +237,7 @@ fn put<'a>(
             state.save(tree)?;
         }
         // What was written by a run that was killed may not have been read yet.
-        let applied = apply::apply(plan, tree)?;
+        let applied = apply::apply(plan, tree, is_known)?;
         return Settling::verify(tree, plan, engines, applied)
             .and_then(|settling| settling.reload(restart))
             .map_err(|failure| failure.problem);
@@ -251,7 +252,7 @@ fn put<'a>(
     // First, so that what a kill leaves half-done can be taken back.
     state.save(tree)?;
     let undo = |problem: Problem| before.save(tree).map_or_else(|stuck| stuck, |()| problem);
-    let applied = apply::apply(plan, tree).map_err(undo)?;
+    let applied = apply::apply(plan, tree, is_known).map_err(undo)?;
     // Files that were given back are as they were.
     let is_given_back = |path: &&Path| state.entry(path).is_none();
     let given_back: Vec<_> =

@@ -50,7 +50,7 @@ pub(super) fn run(selection: &Selection, tree: &Tree, format: Format) -> Result<
     }
     report::plan(&taken, &engines, false, format)?;
     super::units::stop(tree, &taken)?;
-    let applied = apply::apply(&taken, tree)?;
+    let applied = apply::apply(&taken, tree, |_| true)?;
     state.has_changed(&taken, &engines);
     let settled = Settling::verify(tree, &taken, &engines, applied)
         .and_then(|settling| settling.reload(selection.restart))
@@ -70,7 +70,7 @@ pub(super) fn run(selection: &Selection, tree: &Tree, format: Format) -> Result<
         state.save(tree)?;
     }
     let rest = plan(selection, tree, &state, Phase::Rest, &stuck)?;
-    apply::apply(&rest, tree)?;
+    apply::apply(&rest, tree, |_| true)?;
     forget(&mut state, tree, &rest, &stuck)?;
     apply::sweep(tree, &mut state);
     state.save(tree)?;

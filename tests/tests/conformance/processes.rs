@@ -1,7 +1,10 @@
 //! The pid in the state: missing, dead, stale, or another process's by now. By hand, as no runtime does it at will.
 
+use std::io::Write;
+use std::process::{Command, Stdio};
+
 use porthole_tests::bundle::containerd_annotations;
-use porthole_tests::process::{dead_pid, reuse};
+use porthole_tests::process::{dead_pid, reuse, wait_until};
 use porthole_tests::{Bundle, HookRun, Netns, Node, Sandbox, on_a_node, tools};
 use serde_json::{Value, json};
 
@@ -46,6 +49,36 @@ fn pid_is_missing_at_create(node: &Node) {
     let bundle = web_0(node);
     call("createRuntime", &bundle.state(None));
     node.expect_one_line(&[&bundle.id, "createRuntime", "process"]);
+    nothing_is_registered(node);
+}
+
+/// Its first thread ends on a line of input, and another one goes on.
+const THREADS: &str = "import ctypes, sys, threading, time
+threading.Thread(target=lambda: time.sleep(600)).start()
+sys.stdin.readline()
+ctypes.CDLL(None).pthread_exit(None)";
+
+fn a_process_whose_first_thread_has_ended_runs(node: &Node) {
+    let mut threads = Command::new("unshare");
+    threads.args(["--net", "/usr/bin/python3", "-c", THREADS]).stdin(Stdio::piped());
+    let mut threads = threads.spawn().unwrap();
+    let pid = threads.id();
+    wait_until("a network namespace", || Netns::of(pid).is_some_and(|netns| Some(netns) != Netns::of(1)));
+    let netns = Netns::of(pid);
+    let bundle = web_0(node);
+    call("createRuntime", &bundle.state(Some(pid)));
+    threads.stdin.take().unwrap().write_all(b"\n").unwrap();
+    let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    wait_until("the end of a thread", || stat().rsplit(')').next().unwrap().starts_with(" Z"));
+    assert_eq!(tools::reconcile(), Vec::<String>::new());
+    let listed = tools::porthole(&["list"]);
+    assert!(listed.expect_success().contains(&pid.to_string()), "{listed:?}");
+    call("poststop", &bundle.state(None));
+    node.expect_one_line(&["lives", "nothing is released"]);
+    assert_eq!((node.records().len(), node.pin("web-0")), (1, netns));
+    threads.kill().unwrap();
+    threads.wait().unwrap();
+    call("poststop", &bundle.state(None));
     nothing_is_registered(node);
 }
 
@@ -230,11 +263,12 @@ fn hook_in_another_mount_namespace_pins_in_that_of_pid_1(node: &Node) {
     nothing_is_registered(node);
 }
 
-on_a_node!(requires(root, ip, unshare):
+on_a_node!(requires(root, ip, python3, unshare):
     pid_is_dead,
     pid_is_no_pid,
     pid_is_missing_at_create,
     poststop_with_any_pid_releases,
+    a_process_whose_first_thread_has_ended_runs,
     pid_reused_before_poststop,
     pid_reused_before_poststart,
     pid_reused_before_reconcile,

@@ -92,6 +92,35 @@ fn of_two_engines_one_that_is_refused_keeps_its_files_and_the_other_gets_its_own
     tree.uninstall().expect_success();
 }
 
+fn a_backup_is_of_the_file_before_this_installation(node: &Node) {
+    let (tree, backup) = (Tree::new(node), "/etc/docker/daemon.json.porthole-backup");
+    tree.install().expect_success();
+    assert_eq!(tree.read(backup), SITE);
+    // Somebody edits the file, so the backup is the only way back, and stays.
+    let edited = tree.read("/etc/docker/daemon.json").replacen("json-file", "local", 1);
+    tree.write("/etc/docker/daemon.json", &edited);
+    tree.uninstall().expect_success();
+    assert_eq!(tree.read(backup), SITE);
+    let later = SITE.replace("json-file", "journald");
+    tree.write("/etc/docker/daemon.json", &later);
+    tree.install().expect_success();
+    assert_eq!(tree.read(backup), later);
+    fs::remove_file(tree.at("/var/lib/porthole/install.json")).unwrap();
+    tree.uninstall().expect_success();
+    assert_eq!(tree.read("/etc/docker/daemon.json"), later);
+}
+
+fn a_file_that_cannot_be_replaced_gets_no_backup(node: &Node) {
+    let tree = Tree::new(node);
+    let file = tree.at("/etc/docker/daemon.json");
+    rustix::mount::mount_bind(&file, &file).unwrap();
+    let outcome = tree.install();
+    assert_eq!(outcome.status.code(), Some(1), "{outcome:?}");
+    assert!(!tree.at("/etc/docker/daemon.json.porthole-backup").exists(), "{outcome:?}");
+    assert_eq!(tree.read("/etc/docker/daemon.json"), SITE);
+    rustix::mount::unmount(&file, rustix::mount::UnmountFlags::DETACH).unwrap();
+}
+
 fn what_is_no_configuration_is_refused_with_the_reason(node: &Node) {
     let path = "/etc/docker/daemon.json";
     for (text, words) in [
@@ -230,6 +259,8 @@ on_a_node!(requires(root):
     a_state_that_is_not_understood_is_not_touched,
     a_state_that_is_none_is_kept_aside_and_made_anew_from_the_disk,
     of_two_engines_one_that_is_refused_keeps_its_files_and_the_other_gets_its_own,
+    a_backup_is_of_the_file_before_this_installation,
+    a_file_that_cannot_be_replaced_gets_no_backup,
     what_is_no_configuration_is_refused_with_the_reason,
     options_that_the_file_would_contradict_are_refused,
     a_shim_as_the_default_is_left_as_it_is,
