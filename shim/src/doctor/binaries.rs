@@ -17,7 +17,7 @@ pub(super) const SUBJECT: Subject =
 /// Types that a program gets where it was put by hand, or by nobody that knows of labels.
 const STRAY_TYPES: [&str; 7] =
     ["unlabeled_t", "user_home_t", "admin_home_t", "tmp_t", "user_tmp_t", "default_t", "var_run_t"];
-const AGAIN: &str = "`porthole install` puts it in place";
+const AGAIN: &str = "put it there again as it came: by its package, `make install`, or `porthole install` if that has put it there";
 
 /// What is known of a program.
 #[derive(Clone, Debug)]
@@ -216,7 +216,7 @@ fn stale(setting: &Setting, named: &named::Named) -> Vec<Check> {
                 "stale-config",
                 reference.file.display().to_string(),
                 format!("names {}, which {wrong}", reference.path.display()),
-                "`porthole install` puts back what is missing, `porthole uninstall` takes the configuration back",
+                "put back what is missing as it came: by its package, `make install` or `porthole install`; or take the configuration back: `porthole uninstall`",
             ));
         }
     }

@@ -185,8 +185,8 @@ fn reconcile_waits_for_dead_holders_without_the_lock(node: &Node) {
         HookRun::with_state("poststop", &bundle.state(None)).run().expect_success();
     }
     assert_eq!(node.pins().len(), 20);
-    let mut reconcile = std::process::Command::new(tools::binary("porthole"));
-    let mut reconcile = reconcile.arg("reconcile").stdout(std::process::Stdio::null()).spawn().unwrap();
+    let mut reconcile = Command::new(tools::binary("porthole"));
+    let mut reconcile = reconcile.arg("reconcile").stdout(Stdio::null()).spawn().unwrap();
     let mut started = 0;
     while reconcile.try_wait().unwrap().is_none() {
         let (bundle, life) = (Bundle::new(node), Sandbox::start());
