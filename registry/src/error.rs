@@ -188,8 +188,8 @@ impl Error {
                 Some("the container runs unregistered; look for overlong or odd text in its config.json")
             }
             Self::Recorded { .. } => Some(
-                "two containers of one id run, in two engines or under two `--root`; `porthole reconcile` registers the \
-                 second one when the first has ended",
+                "two containers of one id run, in two engines or under two `--root`; when the first has ended, `porthole reconcile` \
+                 registers the second one where it knows the engine's state",
             ),
             Self::Process(ProcessError::Gone(_) | ProcessError::Reused { .. }) => {
                 Some("the container has ended; `porthole reconcile` removes what it left")

@@ -22,7 +22,7 @@ mod index;
 pub mod json_edit;
 mod lenient;
 mod lock;
-mod look;
+pub mod look;
 pub mod namespace;
 pub mod naming;
 mod netns_dir;

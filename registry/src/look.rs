@@ -1,14 +1,18 @@
 //! A look at a path that may be on a file system that does not answer.
 //!
 //! An operator chooses the path of a network namespace, and the look is made with the lock held: a look that does not
-//! return would hold up every container of the node. The kernel answers from its cache without a wait. For the rest, a
-//! thread looks, and has a moment to answer.
+//! return would hold up every container of the node. The kernel answers from its cache without a wait. For the rest,
+//! another process looks, and has a moment to answer.
 
+use crate::deadline::Deadline;
 use crate::namespace::NamespaceId;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
+use std::ffi::OsString;
+use std::io::Read;
 use std::path::Path;
-use std::sync::mpsc::channel;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// How long a file system may take to answer.
@@ -41,6 +45,11 @@ pub(crate) fn look(path: &Path, ask: Ask) -> Seen {
         Seen::Silence if ask == Ask::Patiently => patiently(path),
         seen => seen,
     }
+}
+
+/// Whether `path` leads to the namespace with this identity, as far as its file system says so in a moment.
+pub fn is_at(path: &Path, id: NamespaceId) -> bool {
+    look(path, Ask::Patiently) == Seen::Inode(id)
 }
 
 /// Looks in the kernel's cache alone: openat2(2), `RESOLVE_CACHED` (Linux 5.12).
@@ -89,15 +98,47 @@ fn is_namespace_of_a_process(path: &Path) -> bool {
         && parts.next().is_none()
 }
 
+/// The word that [`answer`] goes by.
+const QUESTION: &str = "__look";
+
+/// Asks another process, and waits for a moment. A file system that has taken the request and does not answer holds who
+/// has asked until it does, SIGKILL or not: a thread would hold this process.
 fn patiently(path: &Path) -> Seen {
-    let (sender, answer) = channel();
-    let path = path.to_owned();
-    // It ends with the process if it gets no answer.
-    let asking = std::thread::Builder::new().stack_size(64 << 10).spawn(move || sender.send(directly(&path)));
-    if asking.is_err() {
-        return Seen::Silence;
+    let mut ask = Command::new("/proc/self/exe");
+    ask.arg(QUESTION).arg(path).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let Ok(mut asked) = ask.spawn() else { return Seen::Silence };
+    let Some(mut from) = asked.stdout.take() else { return Seen::Silence };
+    let until = Deadline::after(PATIENCE);
+    while !matches!(poll(&mut [PollFd::new(&from, PollFlags::IN)], Some(&until.timespec())), Ok(1..)) {
+        if until.passed() {
+            return Seen::Silence;
+        }
     }
-    answer.recv_timeout(PATIENCE).unwrap_or(Seen::Silence)
+    let mut text = String::new();
+    let read = from.read_to_string(&mut text);
+    // It has answered, so it ends.
+    let _ = asked.wait();
+    read.ok().and_then(|_| parse(&text)).unwrap_or(Seen::Silence)
+}
+
+/// The answer of a program that was started by [`look`], which it prints before it does anything else; none for a program
+/// that was started for something else. `arguments` are its own, its name first.
+pub fn answer(arguments: &[OsString]) -> Option<String> {
+    match arguments {
+        [_, question, path] if question == QUESTION => Some(match directly(Path::new(path)) {
+            Seen::Inode(id) => format!("{} {}\n", id.dev, id.ino),
+            Seen::Nothing | Seen::Silence => "-\n".to_owned(),
+        }),
+        _ => None,
+    }
+}
+
+fn parse(answer: &str) -> Option<Seen> {
+    if answer == "-\n" {
+        return Some(Seen::Nothing);
+    }
+    let (dev, ino) = answer.strip_suffix('\n')?.split_once(' ')?;
+    Some(Seen::Inode(NamespaceId { dev: dev.parse().ok()?, ino: ino.parse().ok()? }))
 }
 
 #[cfg(test)]
@@ -113,12 +154,21 @@ mod tests {
         let own = NamespaceId::at(CWD, "/proc/self/ns/net").unwrap();
         let own_path = format!("/proc/{}/ns/net", std::process::id());
         assert_eq!(look(Path::new(&own_path), Ask::Quickly), Seen::Inode(own));
-        assert_eq!(look(Path::new("/proc/self/ns/net"), Ask::Patiently), Seen::Inode(own));
         assert_eq!(look(Path::new("/proc/4194305/ns/net"), Ask::Quickly), Seen::Nothing);
-        assert_eq!(look(&dir.path().join("link"), Ask::Patiently), directly(&file));
-        assert_eq!(look(&dir.path().join("none"), Ask::Patiently), Seen::Nothing);
+        assert_eq!(look(&dir.path().join("link"), Ask::Quickly), directly(&file));
         assert_eq!(look(Path::new("/run/porthole-none/none"), Ask::Quickly), Seen::Nothing);
-        assert_eq!(look(&file.join("below"), Ask::Patiently), Seen::Nothing);
+    }
+
+    #[test]
+    fn what_another_process_has_seen_is_understood() {
+        let dir = tempfile::tempdir().unwrap();
+        let ask = |path: &Path| answer(&["porthole".into(), QUESTION.into(), path.into()]).unwrap();
+        assert_eq!(parse(&ask(dir.path())), Some(directly(dir.path())));
+        assert_eq!(parse(&ask(&dir.path().join("none"))), Some(Seen::Nothing));
+        for none in ["", "1 2", "1\n", "x y\n", "running 0 tests\n"] {
+            assert_eq!(parse(none), None, "{none}");
+        }
+        assert_eq!(answer(&["porthole".into(), "list".into()]), None);
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub(crate) use identities::has_processes;
 use porthole_registry::config::Config;
 use porthole_registry::host::{Host, boot_id};
 use porthole_registry::identity::Kind;
+use porthole_registry::look;
 use porthole_registry::namespace::{NamespaceId, NamespaceKind};
 use porthole_registry::naming::PinName;
 use porthole_registry::process::Process;
@@ -26,7 +27,6 @@ use porthole_registry::views::Seen;
 use porthole_registry::{Error, Found, NetnsDir};
 use present::Present;
 use rustix::fd::OwnedFd;
-use rustix::fs::CWD;
 use serde::Serialize;
 use std::collections::HashSet;
 use std::path::Path;
@@ -283,7 +283,7 @@ pub(crate) fn host() -> Result<Host, Problem> {
 
 /// Whether the namespace is found where its holder is: on the host, or in the mount namespace of an engine.
 fn is_found(store: &Store, ino: u64, path: &Path, id: NamespaceId) -> bool {
-    if NamespaceId::at(CWD, path) == Ok(id) {
+    if look::is_at(path, id) {
         return true;
     }
     let Ok(Some(mounts)) = store.holder_mounts(ino) else { return false };

@@ -219,7 +219,7 @@ fn judge(facts: &Facts) -> Vec<Check> {
     let pins = line(
         "pins",
         format!(
-            "{} for {}: every live container has its own",
+            "{} for {}: every registered container that lives has its own",
             count(facts.pins, "pin"),
             count(facts.records, "record")
         ),

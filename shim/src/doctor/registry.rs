@@ -232,7 +232,7 @@ fn judge_quarantine(subject: &str, names: &[String]) -> Check {
     if names.is_empty() {
         return Check::ok("quarantine", subject, "empty");
     }
-    let evidence = format!("{} that could not be read: {}", count(names.len(), "record"), few(names));
+    let evidence = format!("{}, moved out of the way: {}", count(names.len(), "file"), few(names));
     Check::warn("quarantine", subject, evidence, "see what wrote them, then remove the files")
 }
 

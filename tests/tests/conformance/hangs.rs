@@ -171,6 +171,27 @@ fn a_holder_on_a_dead_file_system_holds_up_neither_its_pod_nor_another(node: &No
     node.expect_silence("a holder that has gone");
 }
 
+fn a_holder_whose_file_system_has_taken_the_request_holds_up_nothing(node: &Node) {
+    let hung = Hung::taking("/mnt/hung");
+    let bundle = web_0(node).netns(&hung.file("netns").display().to_string());
+    bundle.write();
+    let sandbox = Sandbox::start();
+    let state = bundle.state(Some(sandbox.pid()));
+    // A process that cannot end would keep each of these from returning.
+    HookRun::with_state("createRuntime", &state).run().expect_success();
+    let netns = sandbox.netns();
+    assert_eq!(node.pin("web-0"), Some(netns));
+    sandbox.end();
+    HookRun::with_state("poststop", &bundle.state(None)).run().expect_success();
+    assert_eq!((node.records().len(), node.pin("web-0")), (0, Some(netns)), "its holder may still be there");
+    assert!(tools::reconcile().is_empty());
+    tools::porthole(&["list"]).expect_success();
+    drop(hung);
+    tools::reconcile();
+    assert_eq!(node.pins(), Vec::<String>::new());
+    node.expect_silence("a holder that has gone");
+}
+
 fn reconcile_waits_for_dead_holders_without_the_lock(node: &Node) {
     let hung = Hung::mount("/mnt/hung");
     let holder = hung.file("netns").display().to_string();
@@ -358,6 +379,7 @@ on_a_node!(requires(root, ip, unshare, strace):
     a_crash_is_told_with_every_signal_blocked_and_ignored,
     a_fifo_in_the_place_of_its_configuration_costs_one_line,
     a_holder_on_a_dead_file_system_holds_up_neither_its_pod_nor_another,
+    a_holder_whose_file_system_has_taken_the_request_holds_up_nothing,
     reconcile_waits_for_dead_holders_without_the_lock,
     a_deadline_of_the_configuration_counts_from_the_start_of_the_hook,
     neither_a_full_log_nor_a_full_stderr_of_any_kind_holds_up_the_hook,

@@ -27,7 +27,7 @@ fn a_pin_that_hides_behind_a_name_that_a_unit_goes_by(node: &Node) {
     let said = doctor();
     said.expect_health();
     let evidence = said.check("pin-names")["evidence"].as_str().unwrap().to_owned();
-    assert!(evidence.starts_with("2 of 2 pins called by"), "{evidence}");
+    assert!(evidence.starts_with("2 of 2 pins with a pod"), "{evidence}");
     write(
         "/etc/systemd/system/lb.service.d/netns.conf",
         "[Service]\nNetworkNamespacePath=/run/netns/amphora\n",
