@@ -4,13 +4,13 @@
 //! return would hold up every container of the node. The kernel answers from its cache without a wait. For the rest,
 //! another process looks, and has a moment to answer.
 
+use crate::bounded;
 use crate::deadline::Deadline;
 use crate::namespace::NamespaceId;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 use std::ffi::OsString;
-use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -107,18 +107,18 @@ fn patiently(path: &Path) -> Seen {
     let mut ask = Command::new("/proc/self/exe");
     ask.arg(QUESTION).arg(path).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let Ok(mut asked) = ask.spawn() else { return Seen::Silence };
-    let Some(mut from) = asked.stdout.take() else { return Seen::Silence };
+    let Some(from) = asked.stdout.take() else { return Seen::Silence };
     let until = Deadline::after(PATIENCE);
     while !matches!(poll(&mut [PollFd::new(&from, PollFlags::IN)], Some(&until.timespec())), Ok(1..)) {
         if until.passed() {
             return Seen::Silence;
         }
     }
-    let mut text = String::new();
-    let read = from.read_to_string(&mut text);
+    let answer = bounded::read(&from, bounded::FACTS);
     // It has answered, so it ends.
     let _ = asked.wait();
-    read.ok().and_then(|_| parse(&text)).unwrap_or(Seen::Silence)
+    let answer = answer.ok().and_then(|answer| parse(str::from_utf8(&answer).ok()?));
+    answer.unwrap_or(Seen::Silence)
 }
 
 /// The answer of a program that was started by [`look`], which it prints before it does anything else; none for a program
