@@ -241,7 +241,7 @@ mv /usr/bin/porthole.away /usr/bin/porthole
 sentence 'doctor tells of the failure' '0 *warn*service: has failed (exit-code)*journalctl -u*' porthole doctor units
 
 # --- uninstall ---------------------------------------------------------------
-sentence 'uninstall takes the units away' '0 *nothing of porthole*is left programs stay that *porthole install* is not known to have put there*' porthole uninstall
+sentence 'uninstall takes the units away' '0 *nothing of porthole*is left programs stay*' porthole uninstall
 sentence 'systemd knows no file of them' '0 ' unit_files
 sentence 'systemd knows no unit of them' '0 ' systemctl list-units --all --no-legend 'porthole*'
 sentence 'systemd is content without them' '0 running' systemctl is-system-running
