@@ -5,6 +5,10 @@ use std::fs;
 
 use crate::HookRun;
 
+/// Calls about memory and locks of the program's own. Which of them a thread makes depends on what another one does
+/// meanwhile, and a kill at one leaves what a kill at the next other call leaves.
+const OWN: [&str; 6] = ["brk", "futex", "madvise", "mmap", "mprotect", "munmap"];
+
 /// One system call of a run: its name, and which call of that name it is, from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
@@ -30,7 +34,9 @@ pub fn steps(run: HookRun) -> Vec<Step> {
         steps.push(Step { name: name.to_owned(), nth: *nth, line: line.to_owned() });
     }
     let loaded = steps.iter().position(|step| step.name == "execve").map_or(0, |at| at + 1);
-    steps.split_off(loaded)
+    let mut steps = steps.split_off(loaded);
+    steps.retain(|step| !OWN.contains(&step.name.as_str()));
+    steps
 }
 
 /// Runs it and kills it as it enters `step`, which is then not done.
