@@ -84,22 +84,23 @@ pub fn hooks_d(hook: &HookPath, stage: Stage) -> Value {
 
 /// Whether an entry runs porthole's hook: as its program, or from a line that a shell is given.
 pub fn is_ours(entry: &Value) -> bool {
-    let text = |value: &Value| value.as_str().map(str::to_owned).unwrap_or_default();
-    if is_hook(&text(&entry["path"])) {
-        return true;
-    }
+    entry["path"].as_str().is_some_and(is_hook) || runs_hook(line_of(entry))
+}
+
+/// The line that an entry gives to a shell: the word after `-c`, which may stand together with other options (`sh -ec`).
+fn line_of(entry: &Value) -> &str {
     let args = entry["args"].as_array().map(Vec::as_slice).unwrap_or_default();
-    // A line is what follows `-c`, which may stand together with other options: `sh -ec`.
-    let is_c = |arg: &Value| text(arg).strip_prefix('-').is_some_and(|options| options.ends_with('c'));
-    let line = args.iter().skip_while(|arg| !is_c(arg)).nth(1).map(text).unwrap_or_default();
-    runs_hook(&line)
+    let mut words = args.iter().map(|arg| arg.as_str().unwrap_or_default());
+    let is_c = |word: &str| word.strip_prefix('-').is_some_and(|options| options.ends_with('c'));
+    words.find(|word| is_c(word)).and_then(|_| words.next()).unwrap_or_default()
 }
 
 /// Whether an entry of ours looks first whether the hook is there, as those that [`entry`] makes do.
 pub fn is_guarded(entry: &Value) -> bool {
-    let line = entry["args"].as_array().and_then(|args| args.last()?.as_str()).unwrap_or_default();
     is_ours(entry)
-        && line.strip_prefix("test -x ").is_some_and(|rest| is_hook(rest.split(' ').next().unwrap_or("")))
+        && line_of(entry)
+            .strip_prefix("test -x ")
+            .is_some_and(|rest| is_hook(rest.split(' ').next().unwrap_or("")))
 }
 
 /// Whether a shell that is given `line` runs the hook: that it names it (`test -x …`) is not enough.

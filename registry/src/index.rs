@@ -49,7 +49,7 @@ impl Store {
     }
 
     /// The path that keeps the namespace alive beside its members, if one is known. Only a pod outlives its
-    /// containers: a container without a pod has joined a namespace that somebody else keeps.
+    /// containers: a container without a pod has joined a namespace that is not its own.
     ///
     /// # Errors
     /// When the entry cannot be read.
@@ -183,11 +183,14 @@ impl Store {
     /// # Errors
     /// When the entry cannot be looked at.
     pub fn is_member(&self, ino: u64, id: &ContainerId) -> Result<bool, Error> {
-        let file = format!("{PINNED}/{ino}/{id}{MEMBER}");
-        match fs::accessat(self.dir(), &file, fs::Access::EXISTS, AtFlags::empty()) {
+        self.has(&format!("{PINNED}/{ino}/{id}{MEMBER}"))
+    }
+
+    fn has(&self, file: &str) -> Result<bool, Error> {
+        match fs::accessat(self.dir(), file, fs::Access::EXISTS, AtFlags::empty()) {
             Ok(()) => Ok(true),
             Err(Errno::NOENT) => Ok(false),
-            Err(errno) => Err(Step::Index.on(self.subject(&file))(errno)),
+            Err(errno) => Err(Step::Index.on(self.subject(file))(errno)),
         }
     }
 
@@ -262,12 +265,7 @@ impl Store {
 
     /// Whether a pin is marked as one without members.
     pub(crate) fn is_idle(&self, ino: u64) -> Result<bool, Error> {
-        let file = format!("{IDLE}/{ino}");
-        match fs::accessat(self.dir(), &file, fs::Access::EXISTS, AtFlags::empty()) {
-            Ok(()) => Ok(true),
-            Err(Errno::NOENT) => Ok(false),
-            Err(errno) => Err(Step::Index.on(self.subject(&file))(errno)),
-        }
+        self.has(&format!("{IDLE}/{ino}"))
     }
 
     /// Marks a pin as one with members that no hook tells the end of.

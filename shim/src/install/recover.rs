@@ -41,7 +41,7 @@ impl Found {
         });
     }
 
-    /// A file of somebody else's with an edit of ours. Its former text is known where the backup exists.
+    /// A file with an edit of ours. Its former text is known where the backup exists.
     pub(super) fn edited(&mut self, tree: &Tree, engine: &Engine, path: PathBuf, edit: Edit) {
         let before = backup(tree, &path).map_or(Kept::Nothing, Kept::Text);
         // The text after the edit is not known, so the edit is taken out of the present text.

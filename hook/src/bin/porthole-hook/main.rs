@@ -33,7 +33,8 @@ porthole_hook::start!(run);
 
 /// Runs the hook.
 fn run() -> u8 {
-    if let Some(answer) = look::answer(&sys::arguments()) {
+    let arguments = sys::arguments();
+    if let Some(answer) = look::answer(&arguments) {
         log::to_stdout(&answer);
         return DONE;
     }
@@ -41,7 +42,7 @@ fn run() -> u8 {
     let clock = Clock::start();
     // Some runtimes call hooks with umask 0, some sites set 077: the modes below are meant as they are written.
     rustix::process::umask(Mode::from_raw_mode(0o022));
-    match Invocation::parse(sys::arguments().into_iter().skip(1)) {
+    match Invocation::parse(arguments.into_iter().skip(1)) {
         Ok(Invocation::Version) => {
             log::to_stdout(concat!("porthole-hook ", env!("CARGO_PKG_VERSION"), "\n"));
             DONE

@@ -92,17 +92,24 @@ fn a_configuration_of_version_1_is_edited_in_its_own_form(node: &Node, version: 
     fs::write(CONFIG, of_version_1()).unwrap();
     containerd.restart();
     let before = tree();
+    by_both_methods(node, &containerd, || {
+        assert!(config().contains("[plugins.cri.containerd.runtimes.runc"), "{}", config());
+    });
+    unchanged(&before, "uninstall");
+}
+
+/// Installs by each method, and a pod is pinned; then uninstalls. `look` is called after each installation.
+fn by_both_methods(node: &Node, containerd: &Containerd, look: impl Fn()) {
     for method in ["base-spec", "runtime"] {
         install(&["--method", method, "--restart"]).expect_success();
         containerd.wait_ready();
-        assert!(config().contains("[plugins.cri.containerd.runtimes.runc"), "{}", config());
+        look();
         let pod = containerd.run_pod("shop", "web-0", &PodOptions::default());
         pinned(node, &pod);
         containerd.remove_pod(&pod);
         tools::reconcile();
     }
     uninstall(&["--restart"]).expect_success();
-    unchanged(&before, "uninstall");
     containerd.wait_ready();
 }
 
@@ -133,17 +140,8 @@ fn a_runtime_of_type_runc_v1_is_hooked_as_its_successor(node: &Node, version: &s
     let text = site_config(1).replace("io.containerd.runc.v2", "io.containerd.runc.v1");
     let containerd = Containerd::configured(node, version, Some(&text));
     let before = tree();
-    for method in ["base-spec", "runtime"] {
-        install(&["--method", method, "--restart"]).expect_success();
-        containerd.wait_ready();
-        let pod = containerd.run_pod("shop", "web-0", &PodOptions::default());
-        pinned(node, &pod);
-        containerd.remove_pod(&pod);
-        tools::reconcile();
-    }
-    uninstall(&["--restart"]).expect_success();
+    by_both_methods(node, &containerd, || ());
     unchanged(&before, "uninstall");
-    containerd.wait_ready();
 }
 
 fn the_one_runtime_that_1_x_has_beside_the_others_is_hooked(node: &Node, version: &str) {
