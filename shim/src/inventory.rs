@@ -23,11 +23,12 @@ use porthole_registry::record::Record;
 use porthole_registry::registration::Registry;
 use porthole_registry::sandbox::Sandbox;
 use porthole_registry::store::{Listed, Store};
-use porthole_registry::views::Seen;
+use porthole_registry::views::{Seen, Views};
 use porthole_registry::{Error, Found, NetnsDir};
 use present::Present;
 use rustix::fd::OwnedFd;
 use serde::Serialize;
+use std::cell::LazyCell;
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -138,10 +139,11 @@ impl Inventory {
         let files = store.files().unwrap_or_else(|error| inventory.bad(error));
         inventory.take(read(&store, &files));
         let known: HashSet<u64> = inventory.pods.iter().filter_map(|pod| Some(pod.netns?.ino)).collect();
+        let views = EveryView::new(every_view);
         // An entry that cannot be read costs itself alone.
         for ino in store.idle().unwrap_or_else(|error| inventory.bad(error)) {
             if !known.contains(&ino) {
-                let pod = idle_pod(&store, config, ino).unwrap_or_else(|error| inventory.bad(error));
+                let pod = idle_pod(&store, config, ino, &views).unwrap_or_else(|error| inventory.bad(error));
                 inventory.pods.extend(pod);
             }
         }
@@ -172,8 +174,9 @@ impl Inventory {
         }
         let mut inventory = Self::empty(config)?;
         inventory.pods = groups::pods(records, &inventory.present, &config.pin_name);
+        let views = EveryView::new(every_view);
         for ino in selected.idle {
-            inventory.pods.extend(idle_pod(&store, config, ino)?);
+            inventory.pods.extend(idle_pod(&store, config, ino, &views)?);
         }
         Ok(Some(inventory))
     }
@@ -188,7 +191,7 @@ impl Inventory {
         // The kernel hands numbers out again: a record of the one before may be there still.
         inventory.pods.retain(|pod| pod.netns.is_some_and(|id| id.ino == ino));
         if inventory.pods.is_empty() {
-            inventory.pods.extend(idle_pod(&store, config, ino)?);
+            inventory.pods.extend(idle_pod(&store, config, ino, &EveryView::new(every_view))?);
         }
         Ok(inventory)
     }
@@ -281,17 +284,24 @@ pub(crate) fn host() -> Result<Host, Problem> {
     Host::open().map_err(|errno| Problem::failed(format!("open /proc/1/ns: {errno}")))
 }
 
+/// The mount namespaces of the node, looked for once, and only where a pod's holder is in another one than the host's.
+type EveryView = LazyCell<Views>;
+
+fn every_view() -> Views {
+    Host::open().map(|host| views::all(&host)).unwrap_or_default()
+}
+
 /// Whether the namespace is found where its holder is: on the host, or in the mount namespace of an engine.
-fn is_found(store: &Store, ino: u64, path: &Path, id: NamespaceId) -> bool {
+fn is_found(store: &Store, ino: u64, path: &Path, id: NamespaceId, views: &EveryView) -> bool {
     if look::is_at(path, id) {
         return true;
     }
     let Ok(Some(mounts)) = store.holder_mounts(ino) else { return false };
-    Host::open().is_ok_and(|host| views::all(&host).see(path, mounts, id) == Seen::Yes)
+    views.see(path, mounts, id) == Seen::Yes
 }
 
 /// A pod without containers: the pin, and what the index says of whose it is.
-fn idle_pod(store: &Store, config: &Config, ino: u64) -> Result<Option<Pod>, Error> {
+fn idle_pod(store: &Store, config: &Config, ino: u64, views: &EveryView) -> Result<Option<Pod>, Error> {
     let Some(pin) = store.pin_name(ino)? else { return Ok(None) };
     let Some(dir) = NetnsDir::open(&config.netns_dir)? else { return Ok(None) };
     let Found::Inode(id) = dir.look(&pin)? else { return Ok(None) };
@@ -299,7 +309,8 @@ fn idle_pod(store: &Store, config: &Config, ino: u64) -> Result<Option<Pod>, Err
         return Ok(None);
     }
     let sandbox = store.sandbox(ino)?.map(|sandbox| {
-        let is_held = store.holder(ino).ok().flatten().is_some_and(|path| is_found(store, ino, &path, id));
+        let is_held =
+            store.holder(ino).ok().flatten().is_some_and(|path| is_found(store, ino, &path, id, views));
         Idle { ready: is_held && !sandbox.is_stopped(), sandbox }
     });
     let label = store.pod(ino)?.unwrap_or_default();
